@@ -1,0 +1,1 @@
+"""What Stripe told us: inbox and mirror."""
