@@ -1,0 +1,1 @@
+"""Strict stand-ins for Stripe, Salesforce and Slack that our tests talk to over real HTTP(S)."""
