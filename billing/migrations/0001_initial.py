@@ -6,412 +6,640 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Customer',
+            name="Customer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('name', models.CharField(blank=True, max_length=500)),
-                ('email', models.CharField(blank=True, max_length=512)),
-                ('phone', models.CharField(blank=True, max_length=100)),
-                ('description', models.TextField(blank=True)),
-                ('country', models.CharField(blank=True, max_length=2)),
-                ('postal_code', models.CharField(blank=True, max_length=50)),
-                ('address', models.JSONField(default=dict)),
-                ('metadata', models.JSONField(default=dict)),
-                ('currency', models.CharField(blank=True, max_length=3)),
-                ('delinquent', models.BooleanField(default=False)),
-                ('deleted_at', models.DateTimeField(null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("name", models.CharField(blank=True, max_length=500)),
+                ("email", models.CharField(blank=True, max_length=512)),
+                ("phone", models.CharField(blank=True, max_length=100)),
+                ("description", models.TextField(blank=True)),
+                ("country", models.CharField(blank=True, max_length=2)),
+                ("postal_code", models.CharField(blank=True, max_length=50)),
+                ("address", models.JSONField(default=dict)),
+                ("metadata", models.JSONField(default=dict)),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("delinquent", models.BooleanField(default=False)),
+                ("deleted_at", models.DateTimeField(null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='StripeSource',
+            name="StripeSource",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('label', models.CharField(max_length=100)),
-                ('livemode', models.BooleanField(default=True)),
-                ('account_id', models.CharField(blank=True, help_text='acct_… when events carry a Connect account', max_length=255)),
-                ('api_key', billing.encrypted.EncryptedTextField(blank=True, default='')),
-                ('history_from', models.DateField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("label", models.CharField(max_length=100)),
+                ("livemode", models.BooleanField(default=True)),
+                (
+                    "account_id",
+                    models.CharField(
+                        blank=True, help_text="acct_… when events carry a Connect account", max_length=255
+                    ),
+                ),
+                ("api_key", billing.encrypted.EncryptedTextField(blank=True, default="")),
+                ("history_from", models.DateField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'verbose_name': 'Stripe source',
-                'ordering': ['slug'],
+                "verbose_name": "Stripe source",
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='Invoice',
+            name="Invoice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('subscription_id', models.CharField(blank=True, max_length=255)),
-                ('number', models.CharField(blank=True, max_length=100)),
-                ('status', models.CharField(blank=True, max_length=20)),
-                ('currency', models.CharField(max_length=3)),
-                ('billing_reason', models.CharField(blank=True, max_length=60)),
-                ('collection_method', models.CharField(blank=True, max_length=30)),
-                ('amount_due_minor', models.BigIntegerField(default=0)),
-                ('amount_paid_minor', models.BigIntegerField(default=0)),
-                ('amount_remaining_minor', models.BigIntegerField(default=0)),
-                ('subtotal_minor', models.BigIntegerField(default=0)),
-                ('tax_minor', models.BigIntegerField(default=0)),
-                ('total_minor', models.BigIntegerField(default=0)),
-                ('attempt_count', models.PositiveIntegerField(default=0)),
-                ('next_payment_attempt_at', models.DateTimeField(null=True)),
-                ('due_at', models.DateTimeField(null=True)),
-                ('finalized_at', models.DateTimeField(null=True)),
-                ('paid_at', models.DateTimeField(null=True)),
-                ('voided_at', models.DateTimeField(null=True)),
-                ('uncollectible_at', models.DateTimeField(null=True)),
-                ('has_all_lines', models.BooleanField(default=True)),
-                ('last_failed_at', models.DateTimeField(help_text='`created` of the latest invoice.payment_failed', null=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='invoices', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("subscription_id", models.CharField(blank=True, max_length=255)),
+                ("number", models.CharField(blank=True, max_length=100)),
+                ("status", models.CharField(blank=True, max_length=20)),
+                ("currency", models.CharField(max_length=3)),
+                ("billing_reason", models.CharField(blank=True, max_length=60)),
+                ("collection_method", models.CharField(blank=True, max_length=30)),
+                ("amount_due_minor", models.BigIntegerField(default=0)),
+                ("amount_paid_minor", models.BigIntegerField(default=0)),
+                ("amount_remaining_minor", models.BigIntegerField(default=0)),
+                ("subtotal_minor", models.BigIntegerField(default=0)),
+                ("tax_minor", models.BigIntegerField(default=0)),
+                ("total_minor", models.BigIntegerField(default=0)),
+                ("attempt_count", models.PositiveIntegerField(default=0)),
+                ("next_payment_attempt_at", models.DateTimeField(null=True)),
+                ("due_at", models.DateTimeField(null=True)),
+                ("finalized_at", models.DateTimeField(null=True)),
+                ("paid_at", models.DateTimeField(null=True)),
+                ("voided_at", models.DateTimeField(null=True)),
+                ("uncollectible_at", models.DateTimeField(null=True)),
+                ("has_all_lines", models.BooleanField(default=True)),
+                (
+                    "last_failed_at",
+                    models.DateTimeField(help_text="`created` of the latest invoice.payment_failed", null=True),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="invoices", to="billing.customer"
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Dispute',
+            name="Dispute",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('charge_id', models.CharField(blank=True, max_length=255)),
-                ('status', models.CharField(blank=True, max_length=40)),
-                ('reason', models.CharField(blank=True, max_length=60)),
-                ('currency', models.CharField(max_length=3)),
-                ('amount_minor', models.BigIntegerField(default=0)),
-                ('evidence_due_at', models.DateTimeField(null=True)),
-                ('closed_at', models.DateTimeField(null=True)),
-                ('customer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='disputes', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("charge_id", models.CharField(blank=True, max_length=255)),
+                ("status", models.CharField(blank=True, max_length=40)),
+                ("reason", models.CharField(blank=True, max_length=60)),
+                ("currency", models.CharField(max_length=3)),
+                ("amount_minor", models.BigIntegerField(default=0)),
+                ("evidence_due_at", models.DateTimeField(null=True)),
+                ("closed_at", models.DateTimeField(null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="disputes",
+                        to="billing.customer",
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Discount',
+            name="Discount",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('subscription_id', models.CharField(blank=True, max_length=255)),
-                ('coupon_id', models.CharField(blank=True, max_length=255)),
-                ('start_at', models.DateTimeField(null=True)),
-                ('end_at', models.DateTimeField(null=True)),
-                ('deleted_at', models.DateTimeField(null=True)),
-                ('customer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='discounts', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("subscription_id", models.CharField(blank=True, max_length=255)),
+                ("coupon_id", models.CharField(blank=True, max_length=255)),
+                ("start_at", models.DateTimeField(null=True)),
+                ("end_at", models.DateTimeField(null=True)),
+                ("deleted_at", models.DateTimeField(null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="discounts",
+                        to="billing.customer",
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='customer',
-            name='source',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='customers', to='billing.stripesource'),
+            model_name="customer",
+            name="source",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="customers", to="billing.stripesource"
+            ),
         ),
         migrations.CreateModel(
-            name='Coupon',
+            name="Coupon",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('name', models.CharField(blank=True, max_length=500)),
-                ('percent_off', models.CharField(blank=True, max_length=40)),
-                ('amount_off_minor', models.BigIntegerField(null=True)),
-                ('currency', models.CharField(blank=True, max_length=3)),
-                ('duration', models.CharField(blank=True, max_length=20)),
-                ('duration_in_months', models.PositiveIntegerField(null=True)),
-                ('applies_to', models.JSONField(help_text='product ids, when known', null=True)),
-                ('is_valid', models.BooleanField(default=True)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("name", models.CharField(blank=True, max_length=500)),
+                ("percent_off", models.CharField(blank=True, max_length=40)),
+                ("amount_off_minor", models.BigIntegerField(null=True)),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("duration", models.CharField(blank=True, max_length=20)),
+                ("duration_in_months", models.PositiveIntegerField(null=True)),
+                ("applies_to", models.JSONField(help_text="product ids, when known", null=True)),
+                ("is_valid", models.BooleanField(default=True)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Charge',
+            name="Charge",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('invoice_id', models.CharField(blank=True, max_length=255)),
-                ('payment_intent_id', models.CharField(blank=True, max_length=255)),
-                ('status', models.CharField(blank=True, max_length=20)),
-                ('currency', models.CharField(max_length=3)),
-                ('amount_minor', models.BigIntegerField(default=0)),
-                ('refunded_minor', models.BigIntegerField(default=0)),
-                ('is_disputed', models.BooleanField(default=False)),
-                ('failure_code', models.CharField(blank=True, max_length=100)),
-                ('card_expires_on', models.DateField(help_text="last day of the card's month", null=True)),
-                ('customer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='charges', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("invoice_id", models.CharField(blank=True, max_length=255)),
+                ("payment_intent_id", models.CharField(blank=True, max_length=255)),
+                ("status", models.CharField(blank=True, max_length=20)),
+                ("currency", models.CharField(max_length=3)),
+                ("amount_minor", models.BigIntegerField(default=0)),
+                ("refunded_minor", models.BigIntegerField(default=0)),
+                ("is_disputed", models.BooleanField(default=False)),
+                ("failure_code", models.CharField(blank=True, max_length=100)),
+                ("card_expires_on", models.DateField(help_text="last day of the card's month", null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="charges",
+                        to="billing.customer",
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Subscription',
+            name="Subscription",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('status', models.CharField(max_length=30)),
-                ('currency', models.CharField(blank=True, max_length=3)),
-                ('items', models.JSONField(default=list)),
-                ('has_all_items', models.BooleanField(default=True)),
-                ('discount_ids', models.JSONField(default=list)),
-                ('collection_method', models.CharField(blank=True, max_length=30)),
-                ('pause_behavior', models.CharField(blank=True, max_length=30)),
-                ('started_at', models.DateTimeField(help_text="Stripe's `start_date`", null=True)),
-                ('trial_end_at', models.DateTimeField(null=True)),
-                ('current_period_end_at', models.DateTimeField(null=True)),
-                ('cancel_at', models.DateTimeField(null=True)),
-                ('cancel_at_period_end', models.BooleanField(default=False)),
-                ('canceled_at', models.DateTimeField(null=True)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('cancellation_reason', models.CharField(blank=True, max_length=50)),
-                ('cancellation_feedback', models.CharField(blank=True, max_length=50)),
-                ('cancellation_comment', models.TextField(blank=True)),
-                ('schedule_id', models.CharField(blank=True, max_length=255)),
-                ('metadata', models.JSONField(default=dict)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subscriptions', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("status", models.CharField(max_length=30)),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("items", models.JSONField(default=list)),
+                ("has_all_items", models.BooleanField(default=True)),
+                ("discount_ids", models.JSONField(default=list)),
+                ("collection_method", models.CharField(blank=True, max_length=30)),
+                ("pause_behavior", models.CharField(blank=True, max_length=30)),
+                ("started_at", models.DateTimeField(help_text="Stripe's `start_date`", null=True)),
+                ("trial_end_at", models.DateTimeField(null=True)),
+                ("current_period_end_at", models.DateTimeField(null=True)),
+                ("cancel_at", models.DateTimeField(null=True)),
+                ("cancel_at_period_end", models.BooleanField(default=False)),
+                ("canceled_at", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("cancellation_reason", models.CharField(blank=True, max_length=50)),
+                ("cancellation_feedback", models.CharField(blank=True, max_length=50)),
+                ("cancellation_comment", models.TextField(blank=True)),
+                ("schedule_id", models.CharField(blank=True, max_length=255)),
+                ("metadata", models.JSONField(default=dict)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="subscriptions", to="billing.customer"
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='InvoiceLine',
+            name="InvoiceLine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('amount_minor', models.BigIntegerField()),
-                ('discount_minor', models.BigIntegerField(default=0)),
-                ('tax_minor', models.BigIntegerField(default=0)),
-                ('quantity', models.BigIntegerField(null=True)),
-                ('is_proration', models.BooleanField(default=False)),
-                ('subscription_id', models.CharField(blank=True, max_length=255)),
-                ('subscription_item_id', models.CharField(blank=True, max_length=255)),
-                ('price_id', models.CharField(blank=True, max_length=255)),
-                ('description', models.TextField(blank=True)),
-                ('period_start_at', models.DateTimeField(null=True)),
-                ('period_end_at', models.DateTimeField(null=True)),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='lines', to='billing.invoice')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("amount_minor", models.BigIntegerField()),
+                ("discount_minor", models.BigIntegerField(default=0)),
+                ("tax_minor", models.BigIntegerField(default=0)),
+                ("quantity", models.BigIntegerField(null=True)),
+                ("is_proration", models.BooleanField(default=False)),
+                ("subscription_id", models.CharField(blank=True, max_length=255)),
+                ("subscription_item_id", models.CharField(blank=True, max_length=255)),
+                ("price_id", models.CharField(blank=True, max_length=255)),
+                ("description", models.TextField(blank=True)),
+                ("period_start_at", models.DateTimeField(null=True)),
+                ("period_end_at", models.DateTimeField(null=True)),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="lines", to="billing.invoice"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('invoice', 'stripe_id'), name='an_invoice_holds_a_line_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("invoice", "stripe_id"), name="an_invoice_holds_a_line_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Snapshot',
+            name="Snapshot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('subscription_id', models.CharField(max_length=255)),
-                ('event_id', models.CharField(max_length=255)),
-                ('event_type', models.CharField(max_length=100)),
-                ('created_at', models.DateTimeField()),
-                ('is_live', models.BooleanField(default=True, help_text='told by a live delivery, not by backfill or import')),
-                ('state', models.JSONField()),
-                ('before', models.JSONField(null=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='billing.customer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("subscription_id", models.CharField(max_length=255)),
+                ("event_id", models.CharField(max_length=255)),
+                ("event_type", models.CharField(max_length=100)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "is_live",
+                    models.BooleanField(default=True, help_text="told by a live delivery, not by backfill or import"),
+                ),
+                ("state", models.JSONField()),
+                ("before", models.JSONField(null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="snapshots", to="billing.customer"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('customer', 'event_id'), name='an_event_tells_one_state')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("customer", "event_id"), name="an_event_tells_one_state")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='StripeEvent',
+            name="StripeEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('type', models.CharField(max_length=100)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created`, whole seconds", null=True)),
-                ('livemode', models.BooleanField(default=True)),
-                ('api_version', models.CharField(blank=True, max_length=50)),
-                ('object_id', models.CharField(blank=True, max_length=255)),
-                ('customer_id', models.CharField(blank=True, help_text='cus_… the event belongs to, if it names one', max_length=255)),
-                ('body', models.BinaryField()),
-                ('body_sha256', models.CharField(max_length=64)),
-                ('origin', models.CharField(choices=[('webhook', 'Webhook'), ('loaded', 'Loaded'), ('backfill', 'Backfill')], default='webhook', max_length=10)),
-                ('received_at', models.DateTimeField()),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('processed', 'Processed'), ('ignored', 'Ignored'), ('parked', 'Parked')], default='waiting', max_length=10)),
-                ('reason', models.CharField(blank=True, help_text='code: why it is parked or ignored', max_length=50)),
-                ('error', models.TextField(blank=True)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('due_at', models.DateTimeField()),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('processed_at', models.DateTimeField(null=True)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("type", models.CharField(max_length=100)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created`, whole seconds", null=True)),
+                ("livemode", models.BooleanField(default=True)),
+                ("api_version", models.CharField(blank=True, max_length=50)),
+                ("object_id", models.CharField(blank=True, max_length=255)),
+                (
+                    "customer_id",
+                    models.CharField(
+                        blank=True, help_text="cus_… the event belongs to, if it names one", max_length=255
+                    ),
+                ),
+                ("body", models.BinaryField()),
+                ("body_sha256", models.CharField(max_length=64)),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("webhook", "Webhook"), ("loaded", "Loaded"), ("backfill", "Backfill")],
+                        default="webhook",
+                        max_length=10,
+                    ),
+                ),
+                ("received_at", models.DateTimeField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("processed", "Processed"),
+                            ("ignored", "Ignored"),
+                            ("parked", "Parked"),
+                        ],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, help_text="code: why it is parked or ignored", max_length=50)),
+                ("error", models.TextField(blank=True)),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("due_at", models.DateTimeField()),
+                ("leased_until", models.DateTimeField(null=True)),
+                ("processed_at", models.DateTimeField(null=True)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="events", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'Stripe event',
-                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['due_at', 'id'], name='events_due'), models.Index(fields=['source', 'object_id', 'created_at'], name='events_of_an_object'), models.Index(condition=models.Q(('state', 'processed'), _negated=True), fields=['state', 'id'], name='events_by_state')],
-                'constraints': [models.UniqueConstraint(fields=('source', 'stripe_id'), name='an_event_is_kept_once')],
+                "verbose_name": "Stripe event",
+                "indexes": [
+                    models.Index(condition=models.Q(("state", "waiting")), fields=["due_at", "id"], name="events_due"),
+                    models.Index(fields=["source", "object_id", "created_at"], name="events_of_an_object"),
+                    models.Index(
+                        condition=models.Q(("state", "processed"), _negated=True),
+                        fields=["state", "id"],
+                        name="events_by_state",
+                    ),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("source", "stripe_id"), name="an_event_is_kept_once")],
             },
         ),
         migrations.CreateModel(
-            name='SigningSecret',
+            name="SigningSecret",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('secret', billing.encrypted.EncryptedTextField()),
-                ('last4', models.CharField(max_length=4)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='signing_secrets', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("secret", billing.encrypted.EncryptedTextField()),
+                ("last4", models.CharField(max_length=4)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="signing_secrets",
+                        to="billing.stripesource",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'last4'), name='a_source_knows_a_secret_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "last4"), name="a_source_knows_a_secret_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Refund',
+            name="Refund",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('charge_id', models.CharField(blank=True, max_length=255)),
-                ('status', models.CharField(blank=True, max_length=20)),
-                ('reason', models.CharField(blank=True, max_length=50)),
-                ('currency', models.CharField(max_length=3)),
-                ('amount_minor', models.BigIntegerField(default=0)),
-                ('customer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='refunds', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("charge_id", models.CharField(blank=True, max_length=255)),
+                ("status", models.CharField(blank=True, max_length=20)),
+                ("reason", models.CharField(blank=True, max_length=50)),
+                ("currency", models.CharField(max_length=3)),
+                ("amount_minor", models.BigIntegerField(default=0)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="refunds",
+                        to="billing.customer",
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_refund_is_mirrored_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "stripe_id"), name="a_refund_is_mirrored_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Product',
+            name="Product",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('name', models.CharField(blank=True, max_length=500)),
-                ('is_active', models.BooleanField(default=True)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("name", models.CharField(blank=True, max_length=500)),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_product_is_mirrored_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "stripe_id"), name="a_product_is_mirrored_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Price',
+            name="Price",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('product_id', models.CharField(blank=True, max_length=255)),
-                ('nickname', models.CharField(blank=True, max_length=500)),
-                ('currency', models.CharField(blank=True, max_length=3)),
-                ('unit_amount_decimal', models.CharField(blank=True, max_length=40)),
-                ('interval', models.CharField(blank=True, max_length=10)),
-                ('interval_count', models.PositiveIntegerField(default=1)),
-                ('usage_type', models.CharField(blank=True, max_length=20)),
-                ('billing_scheme', models.CharField(blank=True, max_length=20)),
-                ('tiers_mode', models.CharField(blank=True, max_length=20)),
-                ('tiers', models.JSONField(null=True)),
-                ('transform_quantity', models.JSONField(null=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("product_id", models.CharField(blank=True, max_length=255)),
+                ("nickname", models.CharField(blank=True, max_length=500)),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("unit_amount_decimal", models.CharField(blank=True, max_length=40)),
+                ("interval", models.CharField(blank=True, max_length=10)),
+                ("interval_count", models.PositiveIntegerField(default=1)),
+                ("usage_type", models.CharField(blank=True, max_length=20)),
+                ("billing_scheme", models.CharField(blank=True, max_length=20)),
+                ("tiers_mode", models.CharField(blank=True, max_length=20)),
+                ("tiers", models.JSONField(null=True)),
+                ("transform_quantity", models.JSONField(null=True)),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_price_is_mirrored_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "stripe_id"), name="a_price_is_mirrored_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Payout',
+            name="Payout",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_id', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
-                ('version_at', models.DateTimeField(help_text='`created` of the event that told this state; null = only heard of', null=True)),
-                ('version_event', models.CharField(blank=True, max_length=255)),
-                ('status', models.CharField(blank=True, max_length=20)),
-                ('currency', models.CharField(max_length=3)),
-                ('amount_minor', models.BigIntegerField(default=0)),
-                ('arrives_at', models.DateTimeField(null=True)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_id", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(help_text="Stripe's `created` of the object", null=True)),
+                (
+                    "version_at",
+                    models.DateTimeField(
+                        help_text="`created` of the event that told this state; null = only heard of", null=True
+                    ),
+                ),
+                ("version_event", models.CharField(blank=True, max_length=255)),
+                ("status", models.CharField(blank=True, max_length=20)),
+                ("currency", models.CharField(max_length=3)),
+                ("amount_minor", models.BigIntegerField(default=0)),
+                ("arrives_at", models.DateTimeField(null=True)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_payout_is_mirrored_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "stripe_id"), name="a_payout_is_mirrored_once")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(fields=['customer', 'created_at'], name='invoices_of_a_customer'),
+            model_name="invoice",
+            index=models.Index(fields=["customer", "created_at"], name="invoices_of_a_customer"),
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['due_at'], name='invoices_open'),
+            model_name="invoice",
+            index=models.Index(condition=models.Q(("status", "open")), fields=["due_at"], name="invoices_open"),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='an_invoice_is_mirrored_once'),
+            model_name="invoice",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="an_invoice_is_mirrored_once"),
         ),
         migrations.AddIndex(
-            model_name='dispute',
-            index=models.Index(fields=['source', 'charge_id'], name='disputes_of_a_charge'),
+            model_name="dispute",
+            index=models.Index(fields=["source", "charge_id"], name="disputes_of_a_charge"),
         ),
         migrations.AddConstraint(
-            model_name='dispute',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_dispute_is_mirrored_once'),
+            model_name="dispute",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="a_dispute_is_mirrored_once"),
         ),
         migrations.AddConstraint(
-            model_name='discount',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_discount_is_mirrored_once'),
+            model_name="discount",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="a_discount_is_mirrored_once"),
         ),
         migrations.AddIndex(
-            model_name='customer',
-            index=models.Index(fields=['stripe_id'], name='customers_by_stripe_id'),
+            model_name="customer",
+            index=models.Index(fields=["stripe_id"], name="customers_by_stripe_id"),
         ),
         migrations.AddIndex(
-            model_name='customer',
-            index=models.Index(fields=['email'], name='customers_by_email'),
+            model_name="customer",
+            index=models.Index(fields=["email"], name="customers_by_email"),
         ),
         migrations.AddConstraint(
-            model_name='customer',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_customer_is_mirrored_once'),
+            model_name="customer",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="a_customer_is_mirrored_once"),
         ),
         migrations.AddConstraint(
-            model_name='coupon',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_coupon_is_mirrored_once'),
+            model_name="coupon",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="a_coupon_is_mirrored_once"),
         ),
         migrations.AddConstraint(
-            model_name='charge',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_charge_is_mirrored_once'),
+            model_name="charge",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="a_charge_is_mirrored_once"),
         ),
         migrations.AddIndex(
-            model_name='subscription',
-            index=models.Index(fields=['status'], name='subscriptions_by_status'),
+            model_name="subscription",
+            index=models.Index(fields=["status"], name="subscriptions_by_status"),
         ),
         migrations.AddIndex(
-            model_name='subscription',
-            index=models.Index(condition=models.Q(('cancel_at__isnull', False)), fields=['cancel_at'], name='subscriptions_ending'),
+            model_name="subscription",
+            index=models.Index(
+                condition=models.Q(("cancel_at__isnull", False)), fields=["cancel_at"], name="subscriptions_ending"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscription',
-            constraint=models.UniqueConstraint(fields=('source', 'stripe_id'), name='a_subscription_is_mirrored_once'),
+            model_name="subscription",
+            constraint=models.UniqueConstraint(fields=("source", "stripe_id"), name="a_subscription_is_mirrored_once"),
         ),
     ]

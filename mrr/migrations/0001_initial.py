@@ -5,111 +5,219 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('billing', '0001_initial'),
+        ("billing", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CohortRollup',
+            name="CohortRollup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('currency', models.CharField(max_length=3)),
-                ('cohort', models.DateField()),
-                ('month', models.DateField()),
-                ('acquired_customers', models.BigIntegerField(default=0)),
-                ('acquired_micros', models.BigIntegerField(default=0)),
-                ('customers', models.BigIntegerField(default=0)),
-                ('mrr_micros', models.BigIntegerField(default=0)),
-                ('gross_micros', models.BigIntegerField(default=0)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("currency", models.CharField(max_length=3)),
+                ("cohort", models.DateField()),
+                ("month", models.DateField()),
+                ("acquired_customers", models.BigIntegerField(default=0)),
+                ("acquired_micros", models.BigIntegerField(default=0)),
+                ("customers", models.BigIntegerField(default=0)),
+                ("mrr_micros", models.BigIntegerField(default=0)),
+                ("gross_micros", models.BigIntegerField(default=0)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'currency', 'cohort', 'month'), name='a_cell_is_kept_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("source", "currency", "cohort", "month"), name="a_cell_is_kept_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='CustomerBalance',
+            name="CustomerBalance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('currency', models.CharField(max_length=3)),
-                ('mrr_micros', models.BigIntegerField(default=0)),
-                ('scheduled_micros', models.BigIntegerField(default=0, help_text='what is already scheduled to change: CMRR less MRR')),
-                ('incomplete_items', models.PositiveIntegerField(default=0, help_text='items that count as 0 because their price is unknown')),
-                ('first_paid_at', models.DateTimeField(null=True)),
-                ('cohort_month', models.DateField(null=True)),
-                ('acquired_micros', models.BigIntegerField(default=0)),
-                ('last_movement_at', models.DateTimeField(null=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='balances', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("currency", models.CharField(max_length=3)),
+                ("mrr_micros", models.BigIntegerField(default=0)),
+                (
+                    "scheduled_micros",
+                    models.BigIntegerField(default=0, help_text="what is already scheduled to change: CMRR less MRR"),
+                ),
+                (
+                    "incomplete_items",
+                    models.PositiveIntegerField(
+                        default=0, help_text="items that count as 0 because their price is unknown"
+                    ),
+                ),
+                ("first_paid_at", models.DateTimeField(null=True)),
+                ("cohort_month", models.DateField(null=True)),
+                ("acquired_micros", models.BigIntegerField(default=0)),
+                ("last_movement_at", models.DateTimeField(null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="balances", to="billing.customer"
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['source', 'currency', '-mrr_micros'], name='balances_largest'), models.Index(condition=models.Q(('incomplete_items__gt', 0)), fields=['source'], name='balances_incomplete')],
-                'constraints': [models.UniqueConstraint(fields=('customer', 'currency'), name='a_customer_has_one_balance')],
+                "indexes": [
+                    models.Index(fields=["source", "currency", "-mrr_micros"], name="balances_largest"),
+                    models.Index(
+                        condition=models.Q(("incomplete_items__gt", 0)), fields=["source"], name="balances_incomplete"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("customer", "currency"), name="a_customer_has_one_balance")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='LedgerEntry',
+            name="LedgerEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(help_text='our name for the entry, in Salesforce too', max_length=40, unique=True)),
-                ('sequence', models.PositiveIntegerField(help_text="counts a customer's entries; two workers cannot post the same one")),
-                ('type', models.CharField(choices=[('opening', 'Opening'), ('new', 'New'), ('expansion', 'Expansion'), ('reactivation', 'Reactivation'), ('contraction', 'Contraction'), ('churn', 'Churn'), ('reversal', 'Reversal')], max_length=15)),
-                ('reason', models.CharField(max_length=30)),
-                ('currency', models.CharField(max_length=3)),
-                ('amount_micros', models.BigIntegerField(help_text="millionths of the currency's minor unit")),
-                ('paying_delta', models.SmallIntegerField(default=0, help_text='+1 begins, -1 stops to have MRR in this currency')),
-                ('lines', models.JSONField()),
-                ('event_ids', models.JSONField()),
-                ('effective_at', models.DateTimeField()),
-                ('posted_at', models.DateTimeField()),
-                ('book_month', models.DateField()),
-                ('backdated_from', models.DateField(null=True)),
-                ('days_lapsed', models.PositiveIntegerField(help_text='of a reactivation: days without MRR', null=True)),
-                ('is_live', models.BooleanField(default=True, help_text='caused by a live delivery; only then people may be told')),
-                ('policy_version', models.PositiveIntegerField(default=1)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='billing.customer')),
-                ('reverses', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='reversed_by', to='mrr.ledgerentry')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "key",
+                    models.CharField(help_text="our name for the entry, in Salesforce too", max_length=40, unique=True),
+                ),
+                (
+                    "sequence",
+                    models.PositiveIntegerField(
+                        help_text="counts a customer's entries; two workers cannot post the same one"
+                    ),
+                ),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[
+                            ("opening", "Opening"),
+                            ("new", "New"),
+                            ("expansion", "Expansion"),
+                            ("reactivation", "Reactivation"),
+                            ("contraction", "Contraction"),
+                            ("churn", "Churn"),
+                            ("reversal", "Reversal"),
+                        ],
+                        max_length=15,
+                    ),
+                ),
+                ("reason", models.CharField(max_length=30)),
+                ("currency", models.CharField(max_length=3)),
+                ("amount_micros", models.BigIntegerField(help_text="millionths of the currency's minor unit")),
+                (
+                    "paying_delta",
+                    models.SmallIntegerField(default=0, help_text="+1 begins, -1 stops to have MRR in this currency"),
+                ),
+                ("lines", models.JSONField()),
+                ("event_ids", models.JSONField()),
+                ("effective_at", models.DateTimeField()),
+                ("posted_at", models.DateTimeField()),
+                ("book_month", models.DateField()),
+                ("backdated_from", models.DateField(null=True)),
+                (
+                    "days_lapsed",
+                    models.PositiveIntegerField(help_text="of a reactivation: days without MRR", null=True),
+                ),
+                (
+                    "is_live",
+                    models.BooleanField(
+                        default=True, help_text="caused by a live delivery; only then people may be told"
+                    ),
+                ),
+                ("policy_version", models.PositiveIntegerField(default=1)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="entries", to="billing.customer"
+                    ),
+                ),
+                (
+                    "reverses",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="reversed_by",
+                        to="mrr.ledgerentry",
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'MRR schedule entry',
-                'verbose_name_plural': 'MRR schedule',
-                'indexes': [models.Index(fields=['source', 'currency', 'effective_at'], name='entries_by_time'), models.Index(fields=['customer', 'effective_at'], name='entries_of_a_customer'), models.Index(fields=['effective_at', 'id'], name='entries_latest')],
-                'constraints': [models.UniqueConstraint(fields=('customer', 'sequence'), name='an_entry_has_its_place'), models.CheckConstraint(condition=models.Q(('amount_micros', 0), _negated=True), name='an_entry_moves_something'), models.CheckConstraint(condition=models.Q(models.Q(('reverses__isnull', False), ('type', 'reversal')), models.Q(models.Q(('type', 'reversal'), _negated=True), ('reverses__isnull', True)), _connector='OR'), name='a_reversal_names_its_entry')],
+                "verbose_name": "MRR schedule entry",
+                "verbose_name_plural": "MRR schedule",
+                "indexes": [
+                    models.Index(fields=["source", "currency", "effective_at"], name="entries_by_time"),
+                    models.Index(fields=["customer", "effective_at"], name="entries_of_a_customer"),
+                    models.Index(fields=["effective_at", "id"], name="entries_latest"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("customer", "sequence"), name="an_entry_has_its_place"),
+                    models.CheckConstraint(
+                        condition=models.Q(("amount_micros", 0), _negated=True), name="an_entry_moves_something"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("reverses__isnull", False), ("type", "reversal")),
+                            models.Q(models.Q(("type", "reversal"), _negated=True), ("reverses__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="a_reversal_names_its_entry",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='MonthRollup',
+            name="MonthRollup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('currency', models.CharField(max_length=3)),
-                ('month', models.DateField()),
-                ('opening_micros', models.BigIntegerField(default=0)),
-                ('new_micros', models.BigIntegerField(default=0)),
-                ('expansion_micros', models.BigIntegerField(default=0)),
-                ('reactivation_micros', models.BigIntegerField(default=0)),
-                ('contraction_micros', models.BigIntegerField(default=0)),
-                ('churn_micros', models.BigIntegerField(default=0)),
-                ('opening_customers', models.BigIntegerField(default=0)),
-                ('new_customers', models.BigIntegerField(default=0)),
-                ('reactivated_customers', models.BigIntegerField(default=0)),
-                ('churned_customers', models.BigIntegerField(default=0)),
-                ('netted_new_micros', models.BigIntegerField(default=0)),
-                ('netted_expansion_micros', models.BigIntegerField(default=0)),
-                ('netted_reactivation_micros', models.BigIntegerField(default=0)),
-                ('netted_contraction_micros', models.BigIntegerField(default=0)),
-                ('netted_churn_micros', models.BigIntegerField(default=0)),
-                ('netted_new_customers', models.BigIntegerField(default=0)),
-                ('netted_reactivated_customers', models.BigIntegerField(default=0)),
-                ('netted_churned_customers', models.BigIntegerField(default=0)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("currency", models.CharField(max_length=3)),
+                ("month", models.DateField()),
+                ("opening_micros", models.BigIntegerField(default=0)),
+                ("new_micros", models.BigIntegerField(default=0)),
+                ("expansion_micros", models.BigIntegerField(default=0)),
+                ("reactivation_micros", models.BigIntegerField(default=0)),
+                ("contraction_micros", models.BigIntegerField(default=0)),
+                ("churn_micros", models.BigIntegerField(default=0)),
+                ("opening_customers", models.BigIntegerField(default=0)),
+                ("new_customers", models.BigIntegerField(default=0)),
+                ("reactivated_customers", models.BigIntegerField(default=0)),
+                ("churned_customers", models.BigIntegerField(default=0)),
+                ("netted_new_micros", models.BigIntegerField(default=0)),
+                ("netted_expansion_micros", models.BigIntegerField(default=0)),
+                ("netted_reactivation_micros", models.BigIntegerField(default=0)),
+                ("netted_contraction_micros", models.BigIntegerField(default=0)),
+                ("netted_churn_micros", models.BigIntegerField(default=0)),
+                ("netted_new_customers", models.BigIntegerField(default=0)),
+                ("netted_reactivated_customers", models.BigIntegerField(default=0)),
+                ("netted_churned_customers", models.BigIntegerField(default=0)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'currency', 'month'), name='a_month_is_summed_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "currency", "month"), name="a_month_is_summed_once")
+                ],
             },
         ),
     ]
