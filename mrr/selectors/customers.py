@@ -1,0 +1,168 @@
+"""Customers with their MRR now, the largest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.conf import settings
+from django.db.models import Case, IntegerField, Q, Value, When
+
+from billing import selectors as billing
+from mrr.engine.money import shown
+from mrr.models import CustomerBalance
+from mrr.selectors.scope import sources_or_live
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A customer's MRR now in one currency, and what it began with."""
+
+    customer_pk: int
+    currency: str
+    mrr_micros: int
+    scheduled_micros: int
+    incomplete_items: int
+    first_paid_at: datetime | None
+    cohort_month: date | None
+    acquired_micros: int
+    last_movement_at: datetime | None
+
+    @property
+    def mrr_minor(self) -> int:
+        return shown(self.mrr_micros)
+
+    @property
+    def arr_micros(self) -> int:
+        return 12 * self.mrr_micros
+
+    @property
+    def arr_minor(self) -> int:
+        return shown(self.arr_micros)
+
+    @property
+    def cmrr_micros(self) -> int:
+        return self.mrr_micros + self.scheduled_micros
+
+    @property
+    def cmrr_minor(self) -> int:
+        return shown(self.cmrr_micros)
+
+    @property
+    def is_paying(self) -> bool:
+        return self.mrr_micros > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRow:
+    """One line of the list of customers: a customer with its balance in one currency."""
+
+    pk: int
+    source: str
+    customer_id: str
+    name: str
+    email: str
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPlace:
+    """A place in the list of customers. `rank` is 0 for the reporting currency, else 1."""
+
+    rank: int
+    currency: str
+    mrr_micros: int
+    pk: int
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPage:
+    """Customers, the largest MRR first, and the place after the last, None at the end."""
+
+    customers: tuple[CustomerRow, ...]
+    following: CustomerPlace | None
+
+
+def balances(customer_pks: Iterable[int]) -> dict[int, list[Balance]]:
+    """Return the balances of customers, largest first; a customer that never had any has an empty list."""
+    pks = list(customer_pks)
+    found: dict[int, list[Balance]] = {pk: [] for pk in pks}
+    for row in CustomerBalance.objects.filter(customer_id__in=pks).order_by("-mrr_micros", "currency"):
+        found[row.customer_id].append(_balance(row))
+    return found
+
+
+def paying_customers(sources: Sequence[int] | None = None) -> dict[int, list[Balance]]:
+    """Return the balances of all customers that pay now, by customer."""
+    found: dict[int, list[Balance]] = {}
+    for row in CustomerBalance.objects.filter(source_id__in=sources_or_live(sources), mrr_micros__gt=0).order_by(
+        "-mrr_micros", "currency"
+    ):
+        found.setdefault(row.customer_id, []).append(_balance(row))
+    return found
+
+
+def customers(
+    *,
+    limit: int,
+    after: CustomerPlace | None = None,
+    search: str = "",
+    currency: str | None = None,
+    is_paying: bool | None = None,
+    sources: Sequence[int] | None = None,
+) -> CustomerPage:
+    """Return customers that ever had MRR, largest first: those of the reporting currency, then by currency.
+
+    `search` looks in name, e-mail and id; `is_paying` keeps those that pay now, or those that no longer do.
+    """
+    kept = sources_or_live(sources)
+    rows = CustomerBalance.objects.filter(source_id__in=kept, cohort_month__isnull=False).annotate(
+        rank=Case(When(currency=settings.REPORTING_CURRENCY, then=0), default=Value(1), output_field=IntegerField())
+    )
+    if currency:
+        rows = rows.filter(currency=currency)
+    if is_paying is not None:
+        rows = rows.filter(mrr_micros__gt=0) if is_paying else rows.filter(mrr_micros=0)
+    if search:
+        rows = rows.filter(customer_id__in=billing.customers_matching(search, sources=kept))
+    if after is not None:
+        rows = rows.filter(
+            Q(rank__gt=after.rank)
+            | Q(rank=after.rank, currency__gt=after.currency)
+            | Q(rank=after.rank, currency=after.currency, mrr_micros__lt=after.mrr_micros)
+            | Q(rank=after.rank, currency=after.currency, mrr_micros=after.mrr_micros, pk__gt=after.pk)
+        )
+    found = list(
+        rows.select_related("customer", "source").order_by("rank", "currency", "-mrr_micros", "pk")[: limit + 1]
+    )
+    listed = [
+        CustomerRow(
+            row.customer_id,
+            row.source.slug,
+            row.customer.stripe_id,
+            row.customer.name,
+            row.customer.email,
+            _balance(row),
+        )
+        for row in found[:limit]
+    ]
+    following = None
+    if len(found) > limit:
+        end = found[limit - 1]
+        following = CustomerPlace(end.rank, end.currency, end.mrr_micros, end.pk)
+    return CustomerPage(tuple(listed), following)
+
+
+def _balance(row: CustomerBalance) -> Balance:
+    return Balance(
+        row.customer_id,
+        row.currency,
+        row.mrr_micros,
+        row.scheduled_micros,
+        row.incomplete_items,
+        row.first_paid_at,
+        row.cohort_month,
+        row.acquired_micros,
+        row.last_movement_at,
+    )
