@@ -1,0 +1,74 @@
+"""The list of scheduled jobs. `sync_schedules` installs it; nothing else may write schedules.
+
+The scheduler looks twice a minute, so a minute is its finest grain. What must be done oftener (the sweep every 30 s,
+the workers' heartbeat) is asked for by the watchdog of `serve`; the two below are for set-ups that run `qcluster` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """A function of config.tasks without arguments; every so many minutes, or by cron in UTC."""
+
+    name: str
+    task: str
+    minutes: int | None = None
+    cron: str | None = None
+
+
+JOBS = (
+    Job("sweep", "config.tasks.sweep", minutes=1),
+    Job("beat", "config.tasks.beat", minutes=1),
+    Job("clear sessions", "config.tasks.clear_sessions", cron="10 3 * * *"),
+)
+
+
+@dataclass(frozen=True)
+class Synced:
+    installed: int
+    updated: int
+    removed: int
+
+
+def sync() -> Synced:
+    """Make the scheduler's rows say what JOBS says; rows that are not ours go, for one bad row stops all schedules."""
+    from django.db import transaction
+    from django.utils import timezone
+    from django_q.models import Schedule
+
+    installed = updated = 0
+    with transaction.atomic():
+        removed, _ = Schedule.objects.exclude(name__in=[job.name for job in JOBS]).delete()
+        for job in JOBS:
+            wanted = {
+                "func": job.task,
+                "args": None,
+                "kwargs": None,
+                "hook": None,
+                "schedule_type": Schedule.CRON if job.cron else Schedule.MINUTES,
+                "minutes": job.minutes,
+                "cron": job.cron,
+                "repeats": -1,
+            }
+            rows = list(Schedule.objects.filter(name=job.name).order_by("id"))
+            for extra in rows[1:]:
+                extra.delete()
+                removed += 1
+            if not rows:
+                Schedule.objects.create(name=job.name, next_run=timezone.now(), **wanted)
+                installed += 1
+            elif any(getattr(rows[0], field) != value for field, value in wanted.items()):
+                Schedule.objects.filter(pk=rows[0].pk).update(**wanted)
+                updated += 1
+    return Synced(installed, updated, removed)
+
+
+def missing_jobs() -> list[str]:
+    """Return the names of jobs that are not installed, for doctor."""
+    from django_q.models import Schedule
+
+    known = set(Schedule.objects.values_list("name", flat=True))
+    return [job.name for job in JOBS if job.name not in known]

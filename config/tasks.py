@@ -1,0 +1,182 @@
+"""What django-q2 runs: functions without arguments, since the rows say what is to be done."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import IO
+
+import structlog
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
+
+from config import due, pipeline
+from config.nudge import Lane, enqueue, nudge
+
+log = structlog.get_logger(__name__)
+
+# A drain that finds nothing more looks again for a while, so that a burst needs few tasks and a single event no wait.
+LINGER_SECONDS = 2.5
+FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.05, 0.15
+# Then it makes room for other tasks; what is left is taken up by the task it leaves behind.
+LONGEST_DRAIN_SECONDS = 10.0
+
+
+class Marks:
+    """A page of memory shared by `serve` and all that it forks: who stops, who moved last. Seconds since the epoch.
+
+    Alone in its process (tests, a bare `qcluster`) it is just this process's own.
+    """
+
+    _STOPPING, _PROGRESS, _BEAT, _RESTART = range(4)
+
+    def __init__(self) -> None:
+        self._values = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._values[self._STOPPING])
+
+    def stop(self) -> None:
+        self._values[self._STOPPING] = 1.0
+
+    @property
+    def progress_at(self) -> float:
+        return self._values[self._PROGRESS]
+
+    def progressed(self) -> None:
+        self._values[self._PROGRESS] = time.time()
+
+    @property
+    def beat_at(self) -> float:
+        return self._values[self._BEAT]
+
+    def beat(self) -> None:
+        self._values[self._BEAT] = time.time()
+
+    def ask_restart(self) -> None:
+        self._values[self._RESTART] = 1.0
+
+    def take_restart(self) -> bool:
+        """Say whether a restart of the workers was asked for, once."""
+        asked = bool(self._values[self._RESTART])
+        self._values[self._RESTART] = 0.0
+        return asked
+
+
+marks = Marks()
+
+# How many drains of a lane may run at once on this machine. SQLite has one writer, so more would only wait.
+lanes: dict[Lane, int] = {"inbox": 1, "outbox": 1}
+
+
+def share_lanes(*, workers: int, has_many_writers: bool) -> None:
+    """Give the inbox all workers but one where the database takes many writers; the last is for the rest."""
+    lanes["inbox"] = max(1, workers - 1) if has_many_writers else 1
+
+
+def run_inbox() -> int:
+    """Drain the inbox until nothing is due; returns how many events were taken."""
+    return _drain("inbox", _inbox_batch, due.is_inbox_due)
+
+
+def run_outbox() -> int:
+    """Send what is due; returns how much was sent (or would have been)."""
+    return _drain("outbox", _outbox_batch, due.is_outbox_due)
+
+
+def sweep() -> None:
+    """Find what a lost nudge left. `serve` sweeps every 30 s; this one is scheduled each minute for other set-ups."""
+    run_inbox()
+    run_outbox()
+
+
+def beat() -> None:
+    """Show that tasks reach a worker and are run. A task that takes longer than 20 s calls this as it goes."""
+    marks.beat()
+    cache.set(due.BEAT_KEY, timezone.now().isoformat(), timeout=None)
+
+
+def clear_sessions() -> None:
+    """Delete sessions that have ended."""
+    from django.core.management import call_command
+
+    call_command("clearsessions")
+
+
+def _inbox_batch(now: datetime) -> int:
+    drained = pipeline.drain_inbox(now=now)
+    if drained.events:
+        nudge("outbox")
+    return drained.events
+
+
+def _outbox_batch(now: datetime) -> int:
+    return pipeline.drain_outbox(now=now).messages
+
+
+def _drain(lane: Lane, batch: Callable[[datetime], int], is_due: Callable[..., bool]) -> int:
+    """Run batches while the lane is ours; leave a task behind when there is more than we may take."""
+    done = 0
+    started = time.monotonic()
+    while True:
+        with _a_lane(lane) as is_ours:
+            if not is_ours:
+                return done  # as many drains as may run are running; they look again after letting go
+            done += _run_batches(batch, is_due, until=started + LONGEST_DRAIN_SECONDS)
+        if marks.is_stopping:
+            return done
+        if time.monotonic() - started > LONGEST_DRAIN_SECONDS:
+            if is_due(now=timezone.now()):
+                enqueue(lane)
+            return done
+        if not is_due(now=timezone.now()):  # an event kept while we let go has found the lane taken
+            return done
+
+
+def _run_batches(batch: Callable[[datetime], int], is_due: Callable[..., bool], *, until: float) -> int:
+    done = 0
+    idle_since = time.monotonic()
+    pause = FIRST_POLL_SECONDS
+    while not marks.is_stopping and time.monotonic() < until:
+        taken = batch(timezone.now()) if is_due(now=timezone.now()) else 0
+        if taken:
+            done += taken
+            marks.progressed()
+            idle_since, pause = time.monotonic(), FIRST_POLL_SECONDS
+        elif time.monotonic() - idle_since > LINGER_SECONDS:
+            break
+        else:
+            time.sleep(pause)
+            pause = min(pause * 1.5, LAST_POLL_SECONDS)
+    return done
+
+
+@contextmanager
+def _a_lane(lane: Lane) -> Iterator[bool]:
+    """Hold one of the lane's places on this machine. The kernel gives it back even when the holder is killed."""
+    held = _take_place(lane)
+    try:
+        yield held is not None
+    finally:
+        if held:
+            held.close()
+
+
+def _take_place(lane: Lane) -> IO[str] | None:
+    folder = settings.DATA_DIR / "lanes"
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in range(lanes[lane]):
+        file = (folder / f"{lane}-{place}").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            return file
+    return None

@@ -1,0 +1,149 @@
+"""What every test stands on: no network but loopback, and services, or a skip that says how to get them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+# Playwright runs its own event loop in the test's thread; Django would refuse the ORM there.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# ---- no network but loopback ----
+
+
+class NetworkRefused(RuntimeError):
+    """A test reached for the network; only 127.0.0.1 and Unix sockets are open to tests."""
+
+
+def _is_local(host: object) -> bool:
+    if host in (None, "", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def _guard_sockets() -> None:
+    connect, connect_ex, look_up = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(address: Any) -> None:
+        if isinstance(address, tuple) and not _is_local(address[0]):
+            raise NetworkRefused(f"A test tried to connect to {address[0]}:{address[1]}.")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        check(address)
+        return connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        check(address)
+        return connect_ex(self, address)
+
+    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_local(host):
+            raise NetworkRefused(f"A test tried to look up {host}.")
+        return look_up(host, *args, **kwargs)
+
+    socket.socket.connect = guarded_connect  # type: ignore[method-assign]
+    socket.socket.connect_ex = guarded_connect_ex  # type: ignore[method-assign]
+    socket.getaddrinfo = guarded_look_up
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _guard_sockets()
+
+
+# ---- services: PostgreSQL, Redis, a browser ----
+
+
+def _answers(url: str, default_port: int) -> bool:
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or default_port), timeout=2):
+            return True
+    except (OSError, NetworkRefused):
+        return False
+
+
+def chromium_path() -> str | None:
+    """Return the system's Chromium, or None. Playwright's own download is never used."""
+    named = os.environ.get("CHROMIUM", "")
+    return named or next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+
+
+def _missing(marker: str) -> str | None:
+    if marker == "postgres" and not _answers(POSTGRES_URL, 5432):
+        return "PostgreSQL was not found: start one on 127.0.0.1:5432 or set TEST_POSTGRES_URL"
+    if marker == "redis" and not _answers(REDIS_URL, 6379):
+        return "Redis was not found: start one on 127.0.0.1:6379 or set TEST_REDIS_URL"
+    if marker == "browser" and chromium_path() is None:
+        return "Chromium was not found: install it (Debian: apt install chromium) or set CHROMIUM to its path"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a service that is not there; with REQUIRE_SERVICES=1 such a test fails instead."""
+    missing = {marker: _missing(marker) for marker in ("postgres", "redis", "browser")}
+    for item in items:
+        for marker, reason in missing.items():
+            if reason and item.get_closest_marker(marker):
+                if os.environ.get("REQUIRE_SERVICES") == "1":
+                    item.add_marker(pytest.mark.usefixtures("a_required_service"))
+                else:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def a_required_service(request: pytest.FixtureRequest) -> None:
+    reasons = [reason for marker in request.node.iter_markers() if (reason := _missing(marker.name))]
+    if reasons:
+        pytest.fail(f"REQUIRE_SERVICES is set, but: {'; '.join(reasons)}", pytrace=False)
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """Make an empty PostgreSQL database for tests that start processes of their own, and drop it afterwards."""
+    import psycopg
+
+    name = f"ledger_{uuid4().hex[:12]}"
+    with psycopg.connect(POSTGRES_URL, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')
+    parts = urlsplit(POSTGRES_URL)
+    try:
+        yield parts._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(POSTGRES_URL, autocommit=True) as server:
+            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """Empty the tests' Redis database before and after."""
+    import redis
+
+    with redis.Redis.from_url(REDIS_URL) as server:
+        server.flushdb()
+        yield REDIS_URL
+        server.flushdb()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Playwright's fixture: the system's Chromium, with what it needs as root in a container."""
+    return {
+        **browser_type_launch_args,
+        "executable_path": chromium_path(),
+        "args": ["--no-sandbox", "--disable-dev-shm-usage"],
+    }

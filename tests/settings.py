@@ -1,0 +1,30 @@
+"""The product's settings for tests: nothing of the developer's own .env, fixed keys, a fast password hash."""
+
+import os
+import tempfile
+
+os.environ.setdefault("DATA_DIR", tempfile.mkdtemp(prefix="ledger-tests-"))
+os.environ.setdefault("DATABASE_URL", f"sqlite:///{os.environ['DATA_DIR']}/ledger.sqlite3")
+os.environ |= {
+    "SECRET_KEY": "only-for-tests-only-for-tests-only-for-tests-only-for-tests",
+    "FIELD_ENCRYPTION_KEYS": "dGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtMTI=",
+    "DEBUG": "false",
+    "BASE_URL": "http://127.0.0.1:8000",
+    "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+    "REPORTING_TIME_ZONE": "UTC",
+    "REPORTING_CURRENCY": "usd",
+    "EMAIL_URL": "memorymail://",
+    "STRIPE_API_BASE": "",
+    "SLACK_BOT_TOKEN": "",
+    "SLACK_API_BASE": "",
+    "SENTRY_DSN": "",
+    "LOG_LEVEL": "WARNING",
+    "LOG_FORMAT": "console",
+    "COMPANY_NAME": "",
+    "FISCAL_YEAR_START": "01-01",
+}
+
+from config.settings import *  # noqa: F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
