@@ -1,4 +1,80 @@
 """What the ledger says, as frozen rows for pages, the API and whoever tells others.
 
-Every function takes `sources` (keys of Stripe sources); without it all live sources are meant, test sources only when named.
+Every function takes `sources` (keys of Stripe sources); without it all live sources are meant: test sources only count
+when they are named.
 """
+
+from mrr.cohorts import Average, Cell, Cohort, Measure
+from mrr.selectors.balances import CurrencyMrr, Gap, Mrr, gaps, mrr_at
+from mrr.selectors.customers import (
+    Balance,
+    CustomerPage,
+    CustomerPlace,
+    CustomerRow,
+    balances,
+    customers,
+    paying_customers,
+)
+from mrr.selectors.heat_map import Cohorts, cohorts
+from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, first_month, parts_shown, series
+from mrr.selectors.movements import (
+    Line,
+    Movement,
+    MovementFilter,
+    MovementPage,
+    MovementTotal,
+    Place,
+    latest_movements,
+    movement,
+    movement_totals,
+    movements,
+    movements_by_key,
+    movements_of,
+    movements_of_event,
+)
+from mrr.selectors.scope import day_start, reporting_zone
+
+__all__ = [
+    "Average",
+    "Balance",
+    "Basis",
+    "Cell",
+    "Cohort",
+    "Cohorts",
+    "CurrencyMrr",
+    "CustomerPage",
+    "CustomerPlace",
+    "CustomerRow",
+    "Customers",
+    "Gap",
+    "Line",
+    "Measure",
+    "Month",
+    "Movement",
+    "MovementFilter",
+    "MovementPage",
+    "MovementTotal",
+    "Mrr",
+    "Place",
+    "Series",
+    "View",
+    "balances",
+    "cohorts",
+    "currencies",
+    "customers",
+    "day_start",
+    "first_month",
+    "gaps",
+    "latest_movements",
+    "movement",
+    "movement_totals",
+    "movements",
+    "movements_by_key",
+    "movements_of",
+    "movements_of_event",
+    "mrr_at",
+    "parts_shown",
+    "paying_customers",
+    "reporting_zone",
+    "series",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Case, IntegerField, Q, Value, When
@@ -133,25 +134,18 @@ def customers(
             | Q(rank=after.rank, currency=after.currency, mrr_micros__lt=after.mrr_micros)
             | Q(rank=after.rank, currency=after.currency, mrr_micros=after.mrr_micros, pk__gt=after.pk)
         )
-    found = list(
-        rows.select_related("customer", "source").order_by("rank", "currency", "-mrr_micros", "pk")[: limit + 1]
-    )
-    listed = [
-        CustomerRow(
-            row.customer_id,
-            row.source.slug,
-            row.customer.stripe_id,
-            row.customer.name,
-            row.customer.email,
-            _balance(row),
-        )
-        for row in found[:limit]
-    ]
+    rows = rows.select_related("customer", "source").order_by("rank", "currency", "-mrr_micros", "pk")
+    found = list(rows[: limit + 1])
     following = None
     if len(found) > limit:
         end = found[limit - 1]
         following = CustomerPlace(end.rank, end.currency, end.mrr_micros, end.pk)
-    return CustomerPage(tuple(listed), following)
+    return CustomerPage(tuple(_row(row) for row in found[:limit]), following)
+
+
+def _row(row: Any) -> CustomerRow:
+    customer = row.customer
+    return CustomerRow(customer.pk, row.source.slug, customer.stripe_id, customer.name, customer.email, _balance(row))
 
 
 def _balance(row: CustomerBalance) -> Balance:

@@ -1,4 +1,4 @@
-"""Cohorts by month of acquisition, and the currencies there are."""
+"""The heat map: cohorts by month of acquisition."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cohorts(
     first: date | None = None,
     sources: Sequence[int] | None = None,
 ) -> Cohorts:
-    """Return cohorts by month of acquisition, from the cohort `first` on, with a cell for each month until the running one."""
+    """Return cohorts by month of acquisition, from `first` on, with a cell for each month until the running one."""
     code = currency or settings.REPORTING_CURRENCY
     rows = CohortRollup.objects.filter(source_id__in=sources_or_live(sources), currency=code)
     if first is not None:

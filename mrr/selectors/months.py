@@ -283,3 +283,9 @@ def parts_shown(total_minor: int, parts_micros: Sequence[int]) -> list[int]:
     for place, minor in zip(moved, rounded, strict=True):
         found[place] = minor
     return found
+
+
+def currencies(sources: Sequence[int] | None = None) -> list[str]:
+    """Return the currencies that ever had MRR, the reporting currency first."""
+    rows = MonthRollup.objects.filter(source_id__in=sources_or_live(sources)).values_list("currency", flat=True)
+    return sorted(rows.order_by().distinct(), key=lambda code: (code != settings.REPORTING_CURRENCY, code))

@@ -34,8 +34,8 @@ class Line:
 class Movement:
     """One entry of the MRR schedule.
 
-    `before_micros` and `after_micros` are the customer's MRR in this currency around a standing entry; None for an entry
-    that was taken back and for a reversal. What is shown of a standing entry is the difference of the balances shown.
+    `before_micros` and `after_micros` are the customer's MRR in this currency around a standing entry; None for an
+    entry that was taken back and for a reversal. A standing entry shows the difference of the balances shown.
     """
 
     pk: int
