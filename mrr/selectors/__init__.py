@@ -5,8 +5,7 @@ when they are named.
 """
 
 from mrr.cohorts import Average, Cell, Cohort, Measure
-from mrr.selectors.balances import CurrencyMrr, Gap, Mrr, gaps, mrr_at
-from mrr.selectors.customers import (
+from mrr.selectors.customer_list import (
     Balance,
     CustomerPage,
     CustomerPlace,
@@ -17,7 +16,7 @@ from mrr.selectors.customers import (
 )
 from mrr.selectors.heat_map import Cohorts, cohorts
 from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, first_month, parts_shown, series
-from mrr.selectors.movements import (
+from mrr.selectors.schedule import (
     Line,
     Movement,
     MovementFilter,
@@ -33,6 +32,7 @@ from mrr.selectors.movements import (
     movements_of_event,
 )
 from mrr.selectors.scope import day_start, reporting_zone
+from mrr.selectors.totals import CurrencyMrr, Gap, Mrr, gaps, mrr_at
 
 __all__ = [
     "Average",
