@@ -5,6 +5,7 @@ when they are named.
 """
 
 from mrr.cohorts import Average, Cell, Cohort, Measure
+from mrr.selectors.behind import Share, Shares, balance_shares, cohort_shares, scheduled_shares
 from mrr.selectors.customer_list import (
     Balance,
     CustomerPage,
@@ -57,8 +58,12 @@ __all__ = [
     "Mrr",
     "Place",
     "Series",
+    "Share",
+    "Shares",
     "View",
+    "balance_shares",
     "balances",
+    "cohort_shares",
     "cohorts",
     "currencies",
     "customers",
@@ -76,5 +81,6 @@ __all__ = [
     "parts_shown",
     "paying_customers",
     "reporting_zone",
+    "scheduled_shares",
     "series",
 ]
