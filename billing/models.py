@@ -84,6 +84,7 @@ class StripeEvent(models.Model):
         constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="an_event_is_kept_once")]
         indexes = [
             Index(fields=["due_at", "id"], name="events_due", condition=Q(state="waiting")),
+            Index(fields=["source", "customer_id"], name="events_due_of_customer", condition=Q(state="waiting")),
             Index(fields=["source", "object_id", "created_at"], name="events_of_an_object"),
             Index(fields=["state", "id"], name="events_by_state", condition=~Q(state="processed")),
         ]
@@ -353,6 +354,7 @@ class Refund(Mirrored):
 
     class Meta:
         constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="a_refund_is_mirrored_once")]
+        indexes = [Index(fields=["source", "charge_id"], name="refunds_of_a_charge")]
 
     def __str__(self) -> str:
         return self.stripe_id

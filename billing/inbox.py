@@ -1,0 +1,284 @@
+"""Keeps every Stripe event as received, once, and hands out those that are due: the row is the queue."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from django.db import connection
+from django.db.models import Count, F, Min
+
+from billing import envelope
+from billing.envelope import Envelope
+from billing.models import EventState, Origin, StripeEvent
+
+ATTEMPTS: Final = 5
+LEASE_SECONDS: Final = 60
+
+
+class Source(Protocol):
+    """What keeping an event needs of its source; a StripeSource row is one."""
+
+    @property
+    def pk(self) -> int: ...
+    @property
+    def livemode(self) -> bool: ...
+    @property
+    def account_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source's key, mode and Connect account."""
+
+    pk: int
+    livemode: bool
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of bodies: `kept` are new, `parked` says how many of these are parked, `already` were there."""
+
+    kept: int = 0
+    already: int = 0
+    parked: int = 0
+
+    def __add__(self, other: Kept) -> Kept:
+        return Kept(self.kept + other.kept, self.already + other.already, self.parked + other.parked)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the work on one event ended: processed, ignored or parked, with the code of the reason."""
+
+    state: EventState
+    reason: str = ""
+    error: str = ""
+
+
+def keep(source: Source, raw: bytes, *, origin: Origin, now: datetime) -> Kept:
+    """Keep one body, once for its source and event id; what cannot be worked on is kept parked, with its reason.
+
+    Raises envelope.NotAnEvent when the body is no JSON object. Outside a transaction it is committed on return.
+    """
+    return keep_many(source, [raw], origin=origin, now=now)
+
+
+def keep_many(source: Source, raws: Sequence[bytes], *, origin: Origin, now: datetime) -> Kept:
+    """Keep several bodies in one statement; raises envelope.NotAnEvent (then none of them is kept)."""
+    read = [(raw, envelope.read(raw, livemode=source.livemode, account_id=source.account_id)) for raw in raws]
+    return keep_read(source.pk, read, origin=origin, now=now)
+
+
+def keep_read(source_pk: int, read: Sequence[tuple[bytes, Envelope]], *, origin: Origin, now: datetime) -> Kept:
+    """Keep bodies whose envelopes are read already."""
+    if not read:
+        return Kept()
+    values: list[Any] = []
+    for raw, event in read:
+        values += _row(source_pk, raw, event, origin, now)
+    sql = INSERT + ", ".join([PLACEHOLDERS] * len(read)) + " ON CONFLICT DO NOTHING RETURNING state"
+    with cursor() as statement:
+        statement.execute(sql, values)
+        states = [state for (state,) in statement.fetchall()]
+    return Kept(len(states), len(read) - len(states), states.count(EventState.PARKED.value))
+
+
+def claim_batch(*, limit: int, now: datetime, lease_seconds: int = LEASE_SECONDS) -> list[StripeEvent]:
+    """Take up to `limit` due events, and more of the same customers (up to as many again), for this worker alone.
+
+    An event is due when `due_at` has come and nobody holds a lease on it by the database's clock. Its attempt is counted before the
+    work, because a worker that dies must not try for ever. Events come with their bodies, oldest first.
+    """
+    pks = _leased(limit, now, lease_seconds)
+    return list(StripeEvent.objects.filter(pk__in=pks).order_by("pk")) if pks else []
+
+
+def mark(outcomes: Mapping[int, Outcome], *, now: datetime) -> None:
+    """Write how the work on events ended and give their leases back; runs in the transaction of the work itself."""
+    groups: dict[Outcome, list[int]] = defaultdict(list)
+    for pk, outcome in outcomes.items():
+        groups[outcome].append(pk)
+    for outcome, pks in groups.items():
+        StripeEvent.objects.filter(pk__in=pks).update(
+            state=outcome.state,
+            reason=outcome.reason,
+            error=outcome.error,
+            processed_at=now,
+            leased_until=None,
+        )
+
+
+def release(event_pks: Iterable[int], error: BaseException, *, now: datetime) -> None:
+    """Give events back after a failure: they are due again later (4 s, 8 s, …, with jitter), parked after 5 attempts."""
+    told = described(error)
+    tried = StripeEvent.objects.filter(pk__in=list(event_pks), state=EventState.WAITING)
+    for pk, attempts in tried.order_by("pk").values_list("pk", "attempts"):
+        event = StripeEvent.objects.filter(pk=pk, state=EventState.WAITING)
+        if attempts >= ATTEMPTS:
+            event.update(state=EventState.PARKED, reason="failed", error=told, processed_at=now, leased_until=None)
+        else:
+            seconds = 2 ** (attempts + 1) * random.uniform(0.75, 1.25)
+            event.update(error=told, due_at=now + timedelta(seconds=seconds), leased_until=None)
+
+
+def give_back(event_pks: Iterable[int]) -> None:
+    """Return leases unused, as if the events had not been claimed."""
+    StripeEvent.objects.filter(pk__in=list(event_pks), state=EventState.WAITING, attempts__gt=0).update(
+        leased_until=None, attempts=F("attempts") - 1
+    )
+
+
+def reprocess(event_pk: int, *, now: datetime) -> bool:
+    """Put an event back to waiting, with all its attempts, and say whether there was such an event."""
+    return bool(
+        StripeEvent.objects.filter(pk=event_pk).update(
+            state=EventState.WAITING,
+            reason="",
+            error="",
+            attempts=0,
+            due_at=now,
+            leased_until=None,
+            processed_at=None,
+        )
+    )
+
+
+def counts(source_pk: int | None = None) -> dict[str, int]:
+    """Return how many events are in each state: `waiting`, `processed`, `ignored`, `parked`; their sum is what was received."""
+    events = StripeEvent.objects.all() if source_pk is None else StripeEvent.objects.filter(source_id=source_pk)
+    found = dict(events.order_by().values_list("state").annotate(Count("pk")))
+    return {state.value: found.get(state.value, 0) for state in EventState}
+
+
+def oldest_due_age(*, now: datetime) -> float:
+    """Return for how many seconds the oldest due event has been waiting; 0 when none is."""
+    oldest = StripeEvent.objects.filter(state=EventState.WAITING, due_at__lte=now).aggregate(at=Min("due_at"))["at"]
+    return (now - oldest).total_seconds() if oldest else 0.0
+
+
+SECRET = re.compile(r"\b((?:whsec|[srp]k_live|[srp]k_test)_)\w+|(Bearer\s+|Token\s+)\S+")
+PERSONAL = re.compile(r"[^\s'\"<>(),;:]+@[^\s'\"<>(),;:]+|\+?\d[\d\s().-]{6,}\d")
+
+
+def described(error: BaseException) -> str:
+    """Return an error as one short line without secrets, e-mail addresses, phone numbers or rows of a table."""
+    line = str(error).strip().partition("\n")[0]
+    line = SECRET.sub(lambda found: (found[1] or found[2]) + "[hidden]", line)
+    return f"{type(error).__name__}: {PERSONAL.sub('[hidden]', line)}"[:300]
+
+
+# ---- rows ----
+
+COLUMNS = (
+    "source_id",
+    "stripe_id",
+    "type",
+    "created_at",
+    "livemode",
+    "api_version",
+    "object_id",
+    "customer_id",
+    "body",
+    "body_sha256",
+    "origin",
+    "received_at",
+    "state",
+    "reason",
+    "error",
+    "attempts",
+    "due_at",
+)
+INSERT = f"INSERT INTO {StripeEvent._meta.db_table} ({', '.join(COLUMNS)}) VALUES "  # noqa: S608
+PLACEHOLDERS = f"({', '.join(['%s'] * len(COLUMNS))})"
+
+
+def _row(source_pk: int, raw: bytes, event: Envelope, origin: Origin, now: datetime) -> tuple[Any, ...]:
+    moment = connection.ops.adapt_datetimefield_value
+    received_at = moment(now)
+    return (
+        source_pk,
+        event.stripe_id,
+        event.type,
+        moment(event.created_at),
+        event.livemode,
+        event.api_version,
+        event.object_id,
+        event.customer_id,
+        raw,
+        hashlib.sha256(raw).hexdigest(),
+        origin.value,
+        received_at,
+        "parked" if event.reason else "waiting",
+        event.reason,
+        "",
+        0,
+        received_at,
+    )
+
+
+def cursor() -> Any:
+    """A cursor that sends its parameters apart from the statement, bodies as bytes.
+
+    Django's own cursor for PostgreSQL writes them into the statement, which doubles a body and is planned anew each time.
+    """
+    if connection.vendor != "postgresql":
+        return connection.cursor()
+    import psycopg
+
+    connection.ensure_connection()
+    return psycopg.Cursor(connection.connection)
+
+
+# ---- claiming ----
+
+TABLE = StripeEvent._meta.db_table
+FREE = "state = 'waiting' AND due_at <= %s AND (leased_until IS NULL OR leased_until <= {clock})"
+CLOCK = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
+LATER = {
+    "postgresql": "statement_timestamp() + make_interval(secs => %s)",
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+' || %s || ' seconds')",
+}
+# An array is made once; a plain IN (SELECT … LIMIT …) may be run again for each row, and then locks more than asked for.
+PICKED = {
+    "postgresql": "id = ANY(ARRAY({rows} LIMIT %s FOR UPDATE SKIP LOCKED))",
+    "sqlite": "id IN ({rows} LIMIT %s)",
+}
+
+
+def _leased(limit: int, now: datetime, lease_seconds: int) -> list[int]:
+    taken = _take("", [], limit, now, lease_seconds)
+    customers = {(source, customer) for _, source, customer in taken if customer}
+    if len(taken) == limit and customers:  # there may be more than was asked for
+        sources = sorted({source for source, _ in customers})
+        ids = sorted({customer for _, customer in customers})
+        same = f"AND source_id IN ({_marks(sources)}) AND customer_id IN ({_marks(ids)})"
+        taken += _take(same, [*sources, *ids], limit, now, lease_seconds)
+    return [pk for pk, _, _ in taken]
+
+
+def _take(
+    only: str, values: Sequence[Any], limit: int, now: datetime, lease_seconds: int
+) -> list[tuple[int, int, str]]:
+    vendor = connection.vendor
+    free = FREE.format(clock=CLOCK[vendor])
+    due = connection.ops.adapt_datetimefield_value(now)
+    rows = f"SELECT id FROM {TABLE} WHERE {free} {only} ORDER BY due_at, id"  # noqa: S608
+    with connection.cursor() as statement:
+        statement.execute(
+            f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "  # noqa: S608
+            f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING id, source_id, customer_id",
+            [lease_seconds, due, *values, limit],
+        )
+        return list(statement.fetchall())
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join(["%s"] * len(values))
