@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from django.db import connection
-from django.db.models import Count, F, Min
+from django.db.models import Count, F, Min, Q
+from django.db.models.functions import Now
 
-from billing import envelope
+from billing import envelope, statements
 from billing.envelope import Envelope
 from billing.models import EventState, Origin, StripeEvent
 
@@ -85,9 +86,7 @@ def keep_read(source_pk: int, read: Sequence[tuple[bytes, Envelope]], *, origin:
     for raw, event in read:
         values += _row(source_pk, raw, event, origin, now)
     sql = INSERT + ", ".join([PLACEHOLDERS] * len(read)) + " ON CONFLICT DO NOTHING RETURNING state"
-    with cursor() as statement:
-        statement.execute(sql, values)
-        states = [state for (state,) in statement.fetchall()]
+    states = [state for (state,) in statements.run(sql, values)]
     return Kept(len(states), len(read) - len(states), states.count(EventState.PARKED.value))
 
 
@@ -116,17 +115,22 @@ def mark(outcomes: Mapping[int, Outcome], *, now: datetime) -> None:
         )
 
 
-def release(event_pks: Iterable[int], error: BaseException, *, now: datetime) -> None:
-    """Give events back after a failure: they are due again later (4 s, 8 s, …, with jitter), parked after 5 attempts."""
-    told = described(error)
+def release(event_pks: Iterable[int], error: BaseException, *, now: datetime) -> int:
+    """Give events back after a failure and return how many are parked, having had 5 attempts.
+
+    The others are due again later: 4 s after the first attempt, then 8, 16 and 32 s, each a quarter more or less.
+    """
+    told, parked = described(error), 0
     tried = StripeEvent.objects.filter(pk__in=list(event_pks), state=EventState.WAITING)
     for pk, attempts in tried.order_by("pk").values_list("pk", "attempts"):
         event = StripeEvent.objects.filter(pk=pk, state=EventState.WAITING)
         if attempts >= ATTEMPTS:
             event.update(state=EventState.PARKED, reason="failed", error=told, processed_at=now, leased_until=None)
+            parked += 1
         else:
             seconds = 2 ** (attempts + 1) * random.uniform(0.75, 1.25)
             event.update(error=told, due_at=now + timedelta(seconds=seconds), leased_until=None)
+    return parked
 
 
 def give_back(event_pks: Iterable[int]) -> None:
@@ -158,10 +162,16 @@ def counts(source_pk: int | None = None) -> dict[str, int]:
     return {state.value: found.get(state.value, 0) for state in EventState}
 
 
-def oldest_due_age(*, now: datetime) -> float:
-    """Return for how many seconds the oldest due event has been waiting; 0 when none is."""
+def is_due(*, now: datetime) -> bool:
+    """Say whether any event is due that nobody works on."""
+    free = Q(leased_until=None) | Q(leased_until__lte=Now())
+    return StripeEvent.objects.filter(free, state=EventState.WAITING, due_at__lte=now).exists()
+
+
+def oldest_due_age(*, now: datetime) -> timedelta:
+    """Return for how long the oldest due event has been waiting; zero when none is."""
     oldest = StripeEvent.objects.filter(state=EventState.WAITING, due_at__lte=now).aggregate(at=Min("due_at"))["at"]
-    return (now - oldest).total_seconds() if oldest else 0.0
+    return now - oldest if oldest else timedelta()
 
 
 SECRET = re.compile(r"\b((?:whsec|[srp]k_live|[srp]k_test)_)\w+|(Bearer\s+|Token\s+)\S+")
@@ -224,19 +234,6 @@ def _row(source_pk: int, raw: bytes, event: Envelope, origin: Origin, now: datet
     )
 
 
-def cursor() -> Any:
-    """A cursor that sends its parameters apart from the statement, bodies as bytes.
-
-    Django's own cursor for PostgreSQL writes them into the statement, which doubles a body and is planned anew each time.
-    """
-    if connection.vendor != "postgresql":
-        return connection.cursor()
-    import psycopg
-
-    connection.ensure_connection()
-    return psycopg.Cursor(connection.connection)
-
-
 # ---- claiming ----
 
 TABLE = StripeEvent._meta.db_table
@@ -271,13 +268,12 @@ def _take(
     free = FREE.format(clock=CLOCK[vendor])
     due = connection.ops.adapt_datetimefield_value(now)
     rows = f"SELECT id FROM {TABLE} WHERE {free} {only} ORDER BY due_at, id"  # noqa: S608
-    with connection.cursor() as statement:
-        statement.execute(
-            f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "  # noqa: S608
-            f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING id, source_id, customer_id",
-            [lease_seconds, due, *values, limit],
-        )
-        return list(statement.fetchall())
+    taken = statements.run(
+        f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "  # noqa: S608
+        f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING id, source_id, customer_id",
+        [lease_seconds, due, *values, limit],
+    )
+    return [(pk, source_pk, customer_id) for pk, source_pk, customer_id in taken]
 
 
 def _marks(values: Sequence[Any]) -> str:

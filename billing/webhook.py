@@ -16,7 +16,7 @@ from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from billing import encrypted, envelope, inbox
+from billing import encrypted, envelope, inbox, statements
 from billing.envelope import MAX_BODY_BYTES
 from billing.models import Origin, SigningSecret, StripeSource
 
@@ -97,21 +97,11 @@ def _with_a_fresh_connection(work: Callable[[], Answer]) -> Answer:
     """
     try:
         return work()
-    except Exception as error:
-        if not isinstance(error, _database_errors()) or connection.in_atomic_block:
-            raise
-        if connection.connection is not None and connection.is_usable():
+    except Error:
+        if connection.in_atomic_block or (connection.connection is not None and connection.is_usable()):
             raise
         connection.close()
         return work()
-
-
-def _database_errors() -> tuple[type[BaseException], ...]:
-    if connection.vendor == "postgresql":
-        import psycopg
-
-        return Error, psycopg.Error
-    return (Error,)
 
 
 SOURCE = (
@@ -126,9 +116,7 @@ def _source(slug: str) -> tuple[inbox.SourceRow, list[str]]:
     """Return the source and its signing secrets as stored, newest first; read each time, so that a change holds at once."""
     if not SLUG.fullmatch(slug):
         raise NO_SOURCE
-    with inbox.cursor() as cursor:
-        cursor.execute(SOURCE, [slug])
-        rows = cursor.fetchall()
+    rows = statements.run(SOURCE, [slug])
     if not rows:
         raise NO_SOURCE
     pk, livemode, account_id, _ = rows[0]

@@ -4,18 +4,21 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('billing', '0002_events_are_append_only'),
+        ("billing", "0002_events_are_append_only"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='refund',
-            index=models.Index(fields=['source', 'charge_id'], name='refunds_of_a_charge'),
+            model_name="refund",
+            index=models.Index(fields=["source", "charge_id"], name="refunds_of_a_charge"),
         ),
         migrations.AddIndex(
-            model_name='stripeevent',
-            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['source', 'customer_id'], name='events_due_of_customer'),
+            model_name="stripeevent",
+            index=models.Index(
+                condition=models.Q(("state", "waiting")),
+                fields=["source", "customer_id"],
+                name="events_due_of_customer",
+            ),
         ),
     ]

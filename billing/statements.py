@@ -1,0 +1,119 @@
+"""Sends SQL of our own: statements over many rows, with their values apart from the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from django.db import connection, models
+
+CHUNK: Final = 500  # rows a statement: SQLite counts its parameters
+
+
+def run(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows; database errors are Django's.
+
+    Django's own cursor for PostgreSQL writes the values into the text: a body doubles, and each text is planned anew. Here
+    they travel apart, so that the server keeps the plan.
+    """
+    if connection.vendor != "postgresql" or connection.queries_logged:
+        with connection.cursor() as plain:
+            plain.execute(sql, values)
+            return plain.fetchall() if plain.description else []
+    import psycopg
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as apart:
+        apart.execute(sql, values)
+        return apart.fetchall() if apart.description else []
+
+
+def write(
+    model: type[models.Model],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    key: Sequence[str],
+    update: Sequence[str] | Mapping[str, str] | None = None,
+    returning: Sequence[str] = (),
+) -> list[tuple[Any, ...]]:
+    """Insert rows (column → plain JSON value, all with the same columns); where a key stands already, update it.
+
+    `update` names the columns to take from the new row, or maps a column to its own expression; without it what stands is left
+    alone. Keys must differ. Rows go in by key, the same for every worker, so that two cannot wait for each other.
+    """
+    found: list[tuple[Any, ...]] = []
+    ordered = sorted(rows, key=lambda row: tuple([row[column] for column in key]))
+    for start in range(0, len(ordered), CHUNK):
+        chunk = ordered[start : start + CHUNK]
+        columns = tuple(chunk[0])
+        own = tuple(update.items()) if isinstance(update, Mapping) else tuple([(name, "") for name in update or ()])
+        if connection.vendor == "postgresql":
+            sql = _recordset(model, columns, tuple(key), own, tuple(returning))
+            found += run(sql, [json.dumps(chunk)])
+        else:
+            sql = _tuples(model, columns, tuple(key), own, tuple(returning), len(chunk))
+            found += run(sql, [_plain(value) for row in chunk for value in row.values()])
+    return found
+
+
+def moment(unix_seconds: int | None) -> str | None:
+    """Return a time as the text both databases read."""
+    return None if unix_seconds is None else _moment(unix_seconds, connection.vendor)
+
+
+@lru_cache(maxsize=8192)
+def _moment(unix_seconds: int, vendor: str) -> str:
+    from datetime import UTC, datetime
+
+    text = datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{text}+00" if vendor == "postgresql" else text
+
+
+@lru_cache(maxsize=256)
+def _recordset(
+    model: type[models.Model],
+    columns: tuple[str, ...],
+    key: tuple[str, ...],
+    update: tuple[tuple[str, str], ...],
+    returning: tuple[str, ...],
+) -> str:
+    """PostgreSQL: all rows as one JSON value; one text, and one plan, however many rows."""
+    types = {
+        field.column: field.rel_db_type(connection) if field.is_relation else field.db_type(connection)
+        for field in model._meta.concrete_fields
+    }
+    named = _names(columns)
+    typed = ", ".join([f'"{column}" {types[column]}' for column in columns])
+    source = f"SELECT {named} FROM json_to_recordset(%s) AS given({typed})"  # noqa: S608
+    return f"INSERT INTO {model._meta.db_table} AS t ({named}) {source} {_conflict(key, update, returning)}"
+
+
+@lru_cache(maxsize=512)
+def _tuples(
+    model: type[models.Model],
+    columns: tuple[str, ...],
+    key: tuple[str, ...],
+    update: tuple[tuple[str, str], ...],
+    returning: tuple[str, ...],
+    count: int,
+) -> str:
+    places = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * count)
+    named = _names(columns)
+    return f"INSERT INTO {model._meta.db_table} AS t ({named}) VALUES {places} {_conflict(key, update, returning)}"
+
+
+def _conflict(key: tuple[str, ...], update: tuple[tuple[str, str], ...], returning: tuple[str, ...]) -> str:
+    sets = ", ".join([f'"{column}" = {own}' if own else f'"{column}" = excluded."{column}"' for column, own in update])
+    action = f"DO UPDATE SET {sets}" if sets else "DO NOTHING"
+    back = f" RETURNING {_names(returning)}" if returning else ""
+    return f"ON CONFLICT ({_names(key)}) {action}{back}"
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join([f'"{column}"' for column in columns])
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
