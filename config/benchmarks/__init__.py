@@ -1,0 +1,1 @@
+"""Measures the product beside a bare view, in one run on one machine."""

@@ -1,0 +1,6 @@
+"""The product's settings without any middleware: for the bare view that benchmarks measure against."""
+
+from config.settings import *  # noqa: F403
+
+ROOT_URLCONF = "config.benchmarks.bare"
+MIDDLEWARE: list[str] = []

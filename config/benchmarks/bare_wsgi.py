@@ -1,0 +1,9 @@
+"""Serves the bare view."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.benchmarks.bare_settings"
+
+application = get_wsgi_application()
