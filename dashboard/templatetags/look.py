@@ -217,13 +217,15 @@ def field(bound: BoundField, label: str = "") -> dict[str, Any]:
 
 def _widget(bound: BoundField) -> SafeString:
     """Render the input with the kit's class and pointers to its hint and its errors."""
+    # The label stands above; a placeholder that repeats it looks like a value.
+    bound.field.widget.attrs.pop("placeholder", None)
     kind = getattr(bound.field.widget, "input_type", "")
     name = "form-check-input" if kind in {"checkbox", "radio"} else "form-control"
     if kind == "select":
         name = "form-select"
     described = [f"{bound.auto_id}-hint"] if bound.help_text else []
     described += [f"{bound.auto_id}-error"] if bound.errors else []
-    attrs = {"class": name}
+    attrs: dict[str, str | bool] = {"class": name}
     if described:
         attrs["aria-describedby"] = " ".join(described)
     if bound.errors:

@@ -275,6 +275,6 @@
     var minutes = Math.floor((Date.now() - loadedAt) / 60000);
     if (!live || minutes < 1) return;
     live.querySelector(".dot").className = "dot dot-off";
-    live.querySelector("[data-words]").textContent = "Page loaded " + (minutes < 60 ? minutes + " min" : Math.floor(minutes / 60) + " h") + " ago";
+    live.title = live.querySelector("[data-words]").textContent = "Page loaded " + (minutes < 60 ? minutes + " min" : Math.floor(minutes / 60) + " h") + " ago";
   }, 15000);
 })();

@@ -1,8 +1,11 @@
-"""Rebuild this folder from npm packages: `python dashboard/static/vendor/fetch.py` (needs npm, which is asked by package name only)."""
+"""Rebuilds this folder from npm packages, asked for by name and version: python dashboard/static/vendor/fetch.py."""
+
+from __future__ import annotations
 
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Versions are pinned so that two rebuilds give the same bytes. Plotly's must be the one that the Python package carries.
+# Pinned, so that two rebuilds give the same bytes. Plotly's must be the version that the Python package carries.
 PACKAGES = {
     "@tabler/core": "1.6.1",
     "@tabler/icons-sprite": "3.48.0",
@@ -57,7 +60,7 @@ def main() -> None:
 
 
 def check_plotly_version() -> None:
-    """Refuse to go on when the browser's plotly.js would differ from the one that the Python package checks figures for."""
+    """Refuse to go on when the browser's plotly.js would differ from the one that the tests check figures with."""
     spec = importlib.util.find_spec("plotly")
     if spec is None or spec.origin is None:
         sys.exit("Run this with the project's Python: the version of plotly.js is read from its plotly package.")
@@ -69,10 +72,12 @@ def check_plotly_version() -> None:
 
 def unpack(name: str, version: str, scratch: Path) -> Path:
     """Return the folder of one unpacked package."""
-    told = subprocess.run(
-        ["npm", "pack", f"{name}@{version}", "--json"], cwd=scratch, check=True, capture_output=True, text=True
-    ).stdout
-    packed = json.loads(told)
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("npm is not installed; it is needed only to rebuild this folder.")
+    command = [npm, "pack", f"{name}@{version}", "--json"]
+    told = subprocess.run(command, cwd=scratch, check=True, capture_output=True, text=True)  # noqa: S603 (our own words)
+    packed = json.loads(told.stdout)
     row = packed[0] if isinstance(packed, list) else next(iter(packed.values()))
     folder = scratch / re.sub(r"\W+", "-", name)
     with tarfile.open(scratch / row["filename"]) as archive:
