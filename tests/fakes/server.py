@@ -120,6 +120,7 @@ class FakeServer:
     def __init__(self, *, port: int = 0, latency_seconds: float = 0.0) -> None:
         self.lock = threading.RLock()
         self.latency_seconds = latency_seconds
+        self.connections = 0
         self._requests: list[Request] = []
         self._arrived = threading.Condition(self.lock)
         self._troubles: list[Trouble] = []
@@ -364,6 +365,7 @@ class _Server(ThreadingHTTPServer):
             connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self.fake.lock:
             self._open.add(connection)
+            self.fake.connections += 1
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:

@@ -157,7 +157,7 @@ def _filled(value: Any, bodies: dict[str, Any]) -> Any:
 
 def _referred(path: str, bodies: dict[str, Any]) -> Any:
     name = re.split(r"[.\[]", path)[0]
-    found = bodies.get(name)
+    found: Any = bodies.get(name)
     for step in STEP.finditer(path, len(name)):
         try:
             found = found[step[1]] if step[1] else found[int(step[2])]

@@ -128,6 +128,11 @@ class FakeSalesforce(FakeServer):
             self.store.objects[sobject].fields[field.name] = field
             self.store.fields_added()
 
+    def adds_currencies(self, *codes: str) -> None:
+        """A multi-currency org; the first is the corporate currency."""
+        for sobject in ("Account", "Opportunity", "MRR_Schedule__c"):
+            self.adds_field(sobject, schema.picklist("CurrencyIsoCode", *codes, default=codes[0], restricted=True))
+
     def hides_field(self, sobject: str, name: str) -> None:
         """Field-level security takes the field away from the integration user."""
         self.store.objects[sobject].fields[name].hidden = True
@@ -180,6 +185,8 @@ class FakeSalesforce(FakeServer):
     def add_stage(
         self, name: str, *, closed: bool = False, won: bool = False, probability: int = 50, order: int = 9
     ) -> str:
+        stage = self.store.objects["Opportunity"].fields["StageName"]
+        stage.values = (*stage.values, name)
         return self._add("OpportunityStage", ApiName=name, MasterLabel=name, IsActive=True, IsClosed=closed, IsWon=won,
                          DefaultProbability=probability, SortOrder=order)  # fmt: skip
 

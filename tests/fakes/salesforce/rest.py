@@ -77,11 +77,14 @@ def _routed(org: FakeSalesforce, call: Call) -> Reply:
                 body={name: f"/services/data/{call.version}/{name}" for name in ("limits", "query", "sobjects")}
             )
         case ["limits"]:
-            return _only(call, "GET") or Reply(body=org.limits())
+            _only_get(call)
+            return Reply(body=org.limits())
         case ["query" | "queryAll" as kind]:
-            return _only(call, "GET") or _query(org, call, with_deleted=kind == "queryAll")
+            _only_get(call)
+            return _query(org, call, with_deleted=kind == "queryAll")
         case ["query" | "queryAll", locator]:
-            return _only(call, "GET") or _page(org, call, locator)
+            _only_get(call)
+            return _page(org, call, locator)
         case ["sobjects", *rest]:
             return _sobjects(org, call, rest)
         case ["composite", *rest]:
@@ -125,14 +128,16 @@ def _page_of(org: FakeSalesforce, found: soql.Result, locator: str, start: int, 
 
 def _sobjects(org: FakeSalesforce, call: Call, parts: list[str]) -> Reply:
     if not parts:
+        _only_get(call)
         names = [one.summary() for one in org.store.objects.values() if not one.hidden]
-        return _only(call, "GET") or Reply(body={"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": names})
+        return Reply(body={"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": names})
     sobject = org.store.sobject(parts[0])
     match parts[1:]:
         case []:
             return _object(org, call, sobject)
         case ["describe"]:
-            return _only(call, "GET") or Reply(body=sobject.described())
+            _only_get(call)
+            return Reply(body=sobject.described())
         case [record_id]:
             return _by_id(org, call, sobject, record_id)
         case [name, value]:
@@ -209,9 +214,9 @@ def _without_id(body: dict[str, Any], name: str) -> dict[str, Any]:
     return body
 
 
-def _only(call: Call, method: str) -> None:
-    if call.method != method:
-        raise _not_allowed(call, method)
+def _only_get(call: Call) -> None:
+    if call.method != "GET":
+        raise _not_allowed(call, "GET, HEAD")
 
 
 def _not_allowed(call: Call, allowed: str) -> SalesforceError:

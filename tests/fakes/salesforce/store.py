@@ -183,10 +183,9 @@ class Store:
         for name, value in body.items():
             if name.lower() == "attributes":
                 continue
-            if isinstance(value, Mapping):
+            field = sobject.fields.get(name) if as_system else sobject.find(name)
+            if isinstance(value, Mapping) and field is None:
                 field, value = self._related(sobject, name, value)
-            else:
-                field = sobject.fields.get(name) if as_system else sobject.find(name)
             if field is None:
                 raise no_such_column(name, sobject.name)
             if not as_system and not (field.createable if creating else field.updateable):
@@ -294,7 +293,8 @@ class Store:
             return record_id
         for name in ("Contact", "Opportunity"):
             if record_id in self.table(name):
-                return self.table(name)[record_id]["AccountId"]
+                account_id: str | None = self.table(name)[record_id]["AccountId"]
+                return account_id
         return None
 
     def _default(self, field: Field) -> Any:
