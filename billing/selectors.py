@@ -8,11 +8,43 @@ from dataclasses import dataclass
 from datetime import date
 
 from billing import ordering
+from billing.customer_facts import (
+    CustomerRow,
+    DisputeRow,
+    InvoiceRow,
+    RefundRow,
+    SubscriptionRow,
+    card_expiries_of,
+    customers,
+    in_test_mode,
+    last_payments_of,
+    open_disputes_of,
+    open_invoices_of,
+    refunds_of,
+    states_since,
+    subscriptions_of,
+)
 from billing.layouts import SubscriptionState
 from billing.mirror import lock_customers
 from billing.models import Customer, EventState, Origin, Snapshot, StripeEvent
 
-__all__ = ["lock_customers"]
+__all__ = [
+    "CustomerRow",
+    "DisputeRow",
+    "InvoiceRow",
+    "RefundRow",
+    "SubscriptionRow",
+    "card_expiries_of",
+    "customers",
+    "in_test_mode",
+    "last_payments_of",
+    "lock_customers",
+    "open_disputes_of",
+    "open_invoices_of",
+    "refunds_of",
+    "states_since",
+    "subscriptions_of",
+]
 
 # ---- histories: what the engine replays ----
 

@@ -32,7 +32,11 @@ class SalesforceOrg(models.Model):
     live_since = models.DateTimeField(null=True)
     calls_used = models.PositiveIntegerField(null=True, help_text="of the org's rolling day, as its last answer said")
     calls_limit = models.PositiveIntegerField(null=True)
+    won_stage = models.CharField(max_length=255, blank=True, help_text="the stage OpportunityStage.IsWon names")
+    mirrored_to = models.DateTimeField(null=True, help_text="Accounts and Contacts changed before this are mirrored")
+    refreshing_until = models.DateTimeField(null=True, help_text="lease: one worker renews the token, the others wait")
     paused_until = models.DateTimeField(null=True)
+    error_code = models.CharField(max_length=80, blank=True, help_text="set = a person must reconnect; nothing is sent")
     error = models.TextField(blank=True)
     is_demo = models.BooleanField(default=False, help_text="records what it would send; there is no org behind it")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -50,6 +54,7 @@ class Account(models.Model):
     org = models.ForeignKey(SalesforceOrg, on_delete=models.PROTECT, related_name="accounts")
     salesforce_id = models.CharField(max_length=18)
     name = models.CharField(max_length=255)
+    name_key = models.CharField(max_length=255, blank=True, help_text="the name without case, accents and legal form")
     website = models.CharField(max_length=255, blank=True)
     domain = models.CharField(max_length=255, blank=True)
     phone = models.CharField(max_length=80, blank=True)
@@ -65,7 +70,10 @@ class Account(models.Model):
 
     class Meta:
         constraints = [UniqueConstraint(fields=["org", "salesforce_id"], name="an_account_is_mirrored_once")]
-        indexes = [Index(fields=["domain"], name="accounts_by_domain")]
+        indexes = [
+            Index(fields=["domain"], name="accounts_by_domain"),
+            Index(fields=["name_key"], name="accounts_by_name"),
+        ]
 
     def __str__(self) -> str:
         return self.salesforce_id
@@ -137,6 +145,7 @@ class WorkState(models.TextChoices):
     SENT = "sent"
     WOULD_SEND = "would_send"
     PARKED = "parked"
+    DROPPED = "dropped"
 
 
 class Work(models.Model):

@@ -6,183 +6,297 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('billing', '0001_initial'),
-        ('mrr', '0001_initial'),
+        ("billing", "0001_initial"),
+        ("mrr", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SalesforceOrg',
+            name="SalesforceOrg",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('instance_url', models.URLField()),
-                ('login_url', models.URLField(blank=True)),
-                ('client_id', models.CharField(blank=True, max_length=255)),
-                ('client_secret', billing.encrypted.EncryptedTextField(blank=True, default='')),
-                ('jwt_key', billing.encrypted.EncryptedTextField(blank=True, default='')),
-                ('username', models.CharField(blank=True, max_length=255)),
-                ('refresh_token', billing.encrypted.EncryptedTextField(blank=True, default='')),
-                ('access_token', billing.encrypted.EncryptedTextField(blank=True, default='')),
-                ('token_at', models.DateTimeField(null=True)),
-                ('org_id', models.CharField(blank=True, max_length=18)),
-                ('is_sandbox', models.BooleanField(null=True)),
-                ('api_version', models.CharField(blank=True, max_length=10)),
-                ('mode', models.CharField(choices=[('shadow', 'Shadow'), ('live', 'Live')], default='shadow', max_length=10)),
-                ('live_since', models.DateTimeField(null=True)),
-                ('calls_used', models.PositiveIntegerField(help_text="of the org's rolling day, as its last answer said", null=True)),
-                ('calls_limit', models.PositiveIntegerField(null=True)),
-                ('paused_until', models.DateTimeField(null=True)),
-                ('error', models.TextField(blank=True)),
-                ('is_demo', models.BooleanField(default=False, help_text='records what it would send; there is no org behind it')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("instance_url", models.URLField()),
+                ("login_url", models.URLField(blank=True)),
+                ("client_id", models.CharField(blank=True, max_length=255)),
+                ("client_secret", billing.encrypted.EncryptedTextField(blank=True, default="")),
+                ("jwt_key", billing.encrypted.EncryptedTextField(blank=True, default="")),
+                ("username", models.CharField(blank=True, max_length=255)),
+                ("refresh_token", billing.encrypted.EncryptedTextField(blank=True, default="")),
+                ("access_token", billing.encrypted.EncryptedTextField(blank=True, default="")),
+                ("token_at", models.DateTimeField(null=True)),
+                ("org_id", models.CharField(blank=True, max_length=18)),
+                ("is_sandbox", models.BooleanField(null=True)),
+                ("api_version", models.CharField(blank=True, max_length=10)),
+                (
+                    "mode",
+                    models.CharField(choices=[("shadow", "Shadow"), ("live", "Live")], default="shadow", max_length=10),
+                ),
+                ("live_since", models.DateTimeField(null=True)),
+                (
+                    "calls_used",
+                    models.PositiveIntegerField(
+                        help_text="of the org's rolling day, as its last answer said", null=True
+                    ),
+                ),
+                ("calls_limit", models.PositiveIntegerField(null=True)),
+                ("paused_until", models.DateTimeField(null=True)),
+                ("error", models.TextField(blank=True)),
+                (
+                    "is_demo",
+                    models.BooleanField(
+                        default=False, help_text="records what it would send; there is no org behind it"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'verbose_name': 'Salesforce org',
+                "verbose_name": "Salesforce org",
             },
         ),
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('salesforce_id', models.CharField(max_length=18)),
-                ('name', models.CharField(max_length=255)),
-                ('website', models.CharField(blank=True, max_length=255)),
-                ('domain', models.CharField(blank=True, max_length=255)),
-                ('phone', models.CharField(blank=True, max_length=80)),
-                ('city', models.CharField(blank=True, max_length=80)),
-                ('postal_code', models.CharField(blank=True, max_length=40)),
-                ('country', models.CharField(blank=True, max_length=80)),
-                ('type', models.CharField(blank=True, max_length=80)),
-                ('owner_name', models.CharField(blank=True, max_length=255)),
-                ('parent_id', models.CharField(blank=True, max_length=18)),
-                ('is_deleted', models.BooleanField(default=False)),
-                ('merged_into', models.CharField(blank=True, max_length=18)),
-                ('modified_at', models.DateTimeField(null=True)),
-                ('org', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='accounts', to='crm.salesforceorg')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("salesforce_id", models.CharField(max_length=18)),
+                ("name", models.CharField(max_length=255)),
+                ("website", models.CharField(blank=True, max_length=255)),
+                ("domain", models.CharField(blank=True, max_length=255)),
+                ("phone", models.CharField(blank=True, max_length=80)),
+                ("city", models.CharField(blank=True, max_length=80)),
+                ("postal_code", models.CharField(blank=True, max_length=40)),
+                ("country", models.CharField(blank=True, max_length=80)),
+                ("type", models.CharField(blank=True, max_length=80)),
+                ("owner_name", models.CharField(blank=True, max_length=255)),
+                ("parent_id", models.CharField(blank=True, max_length=18)),
+                ("is_deleted", models.BooleanField(default=False)),
+                ("merged_into", models.CharField(blank=True, max_length=18)),
+                ("modified_at", models.DateTimeField(null=True)),
+                (
+                    "org",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="accounts", to="crm.salesforceorg"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SyncRecord',
+            name="SyncRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('held', 'Held'), ('sent', 'Sent'), ('would_send', 'Would Send'), ('parked', 'Parked')], default='waiting', max_length=12)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('due_at', models.DateTimeField()),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('error_code', models.CharField(blank=True, max_length=80)),
-                ('error', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField()),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('kind', models.CharField(choices=[('schedule', 'Schedule'), ('account', 'Account'), ('opportunity', 'Opportunity')], max_length=12)),
-                ('key', models.CharField(max_length=255)),
-                ('wanted', models.PositiveBigIntegerField(default=1)),
-                ('confirmed', models.PositiveBigIntegerField(default=0)),
-                ('salesforce_id', models.CharField(blank=True, max_length=18)),
-                ('fields_sent', models.JSONField(help_text='field values of the last confirmed or would-be write', null=True)),
-                ('fields_before', models.JSONField(help_text='what Salesforce held then, where it was read', null=True)),
-                ('customer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='sync_records', to='billing.customer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("held", "Held"),
+                            ("sent", "Sent"),
+                            ("would_send", "Would Send"),
+                            ("parked", "Parked"),
+                        ],
+                        default="waiting",
+                        max_length=12,
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("due_at", models.DateTimeField()),
+                ("leased_until", models.DateTimeField(null=True)),
+                ("error_code", models.CharField(blank=True, max_length=80)),
+                ("error", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("sent_at", models.DateTimeField(null=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("schedule", "Schedule"), ("account", "Account"), ("opportunity", "Opportunity")],
+                        max_length=12,
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("wanted", models.PositiveBigIntegerField(default=1)),
+                ("confirmed", models.PositiveBigIntegerField(default=0)),
+                ("salesforce_id", models.CharField(blank=True, max_length=18)),
+                (
+                    "fields_sent",
+                    models.JSONField(help_text="field values of the last confirmed or would-be write", null=True),
+                ),
+                (
+                    "fields_before",
+                    models.JSONField(help_text="what Salesforce held then, where it was read", null=True),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="sync_records",
+                        to="billing.customer",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'Salesforce record',
+                "verbose_name": "Salesforce record",
             },
         ),
         migrations.CreateModel(
-            name='Unmatched',
+            name="Unmatched",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reason', models.CharField(max_length=40)),
-                ('candidates', models.JSONField(default=list, help_text='[{account_id, name, score, reasons: [{kind, weight, text}]}]')),
-                ('since', models.DateTimeField()),
-                ('checked_at', models.DateTimeField()),
-                ('snoozed_until', models.DateTimeField(null=True)),
-                ('customer', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='unmatched', to='billing.customer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("reason", models.CharField(max_length=40)),
+                (
+                    "candidates",
+                    models.JSONField(
+                        default=list, help_text="[{account_id, name, score, reasons: [{kind, weight, text}]}]"
+                    ),
+                ),
+                ("since", models.DateTimeField()),
+                ("checked_at", models.DateTimeField()),
+                ("snoozed_until", models.DateTimeField(null=True)),
+                (
+                    "customer",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="unmatched", to="billing.customer"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'unmatched customers',
+                "verbose_name_plural": "unmatched customers",
             },
         ),
         migrations.CreateModel(
-            name='Match',
+            name="Match",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('how', models.CharField(help_text='metadata, email, person', max_length=20)),
-                ('evidence', models.JSONField(default=list)),
-                ('matched_by', models.CharField(blank=True, help_text='username; empty = automatic', max_length=150)),
-                ('matched_at', models.DateTimeField()),
-                ('undone_by', models.CharField(blank=True, max_length=150)),
-                ('undone_at', models.DateTimeField(null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='matches', to='crm.account')),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='matches', to='billing.customer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("how", models.CharField(help_text="metadata, email, person", max_length=20)),
+                ("evidence", models.JSONField(default=list)),
+                ("matched_by", models.CharField(blank=True, help_text="username; empty = automatic", max_length=150)),
+                ("matched_at", models.DateTimeField()),
+                ("undone_by", models.CharField(blank=True, max_length=150)),
+                ("undone_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="matches", to="crm.account"
+                    ),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="matches", to="billing.customer"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'matches',
-                'constraints': [models.UniqueConstraint(condition=models.Q(('undone_at__isnull', True)), fields=('customer',), name='a_customer_has_one_account')],
+                "verbose_name_plural": "matches",
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("undone_at__isnull", True)),
+                        fields=("customer",),
+                        name="a_customer_has_one_account",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('held', 'Held'), ('sent', 'Sent'), ('would_send', 'Would Send'), ('parked', 'Parked')], default='waiting', max_length=12)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('due_at', models.DateTimeField()),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('error_code', models.CharField(blank=True, max_length=80)),
-                ('error', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField()),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('channel', models.CharField(max_length=20)),
-                ('topic', models.CharField(max_length=40)),
-                ('dedupe_key', models.CharField(max_length=120, unique=True)),
-                ('body', models.JSONField(default=dict, help_text='what was, or would have been, sent')),
-                ('customer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='billing.customer')),
-                ('entry', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='mrr.ledgerentry')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("held", "Held"),
+                            ("sent", "Sent"),
+                            ("would_send", "Would Send"),
+                            ("parked", "Parked"),
+                        ],
+                        default="waiting",
+                        max_length=12,
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("due_at", models.DateTimeField()),
+                ("leased_until", models.DateTimeField(null=True)),
+                ("error_code", models.CharField(blank=True, max_length=80)),
+                ("error", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("channel", models.CharField(max_length=20)),
+                ("topic", models.CharField(max_length=40)),
+                ("dedupe_key", models.CharField(max_length=120, unique=True)),
+                ("body", models.JSONField(default=dict, help_text="what was, or would have been, sent")),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="billing.customer",
+                    ),
+                ),
+                (
+                    "entry",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="mrr.ledgerentry",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['due_at', 'id'], name='messages_due')],
+                "indexes": [
+                    models.Index(condition=models.Q(("state", "waiting")), fields=["due_at", "id"], name="messages_due")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Contact',
+            name="Contact",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('salesforce_id', models.CharField(max_length=18)),
-                ('account_id', models.CharField(blank=True, max_length=18)),
-                ('email', models.CharField(max_length=255)),
-                ('is_deleted', models.BooleanField(default=False)),
-                ('org', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='contacts', to='crm.salesforceorg')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("salesforce_id", models.CharField(max_length=18)),
+                ("account_id", models.CharField(blank=True, max_length=18)),
+                ("email", models.CharField(max_length=255)),
+                ("is_deleted", models.BooleanField(default=False)),
+                (
+                    "org",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="contacts", to="crm.salesforceorg"
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['email'], name='contacts_by_email')],
-                'constraints': [models.UniqueConstraint(fields=('org', 'salesforce_id'), name='a_contact_is_mirrored_once')],
+                "indexes": [models.Index(fields=["email"], name="contacts_by_email")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("org", "salesforce_id"), name="a_contact_is_mirrored_once")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='account',
-            index=models.Index(fields=['domain'], name='accounts_by_domain'),
+            model_name="account",
+            index=models.Index(fields=["domain"], name="accounts_by_domain"),
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.UniqueConstraint(fields=('org', 'salesforce_id'), name='an_account_is_mirrored_once'),
+            model_name="account",
+            constraint=models.UniqueConstraint(fields=("org", "salesforce_id"), name="an_account_is_mirrored_once"),
         ),
         migrations.AddIndex(
-            model_name='syncrecord',
-            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['due_at', 'id'], name='records_due'),
+            model_name="syncrecord",
+            index=models.Index(condition=models.Q(("state", "waiting")), fields=["due_at", "id"], name="records_due"),
         ),
         migrations.AddIndex(
-            model_name='syncrecord',
-            index=models.Index(fields=['customer', 'state'], name='records_of_a_customer'),
+            model_name="syncrecord",
+            index=models.Index(fields=["customer", "state"], name="records_of_a_customer"),
         ),
         migrations.AddIndex(
-            model_name='syncrecord',
-            index=models.Index(fields=['state', 'sent_at'], name='records_by_state'),
+            model_name="syncrecord",
+            index=models.Index(fields=["state", "sent_at"], name="records_by_state"),
         ),
         migrations.AddConstraint(
-            model_name='syncrecord',
-            constraint=models.UniqueConstraint(fields=('kind', 'key'), name='a_record_is_synced_by_one_row'),
+            model_name="syncrecord",
+            constraint=models.UniqueConstraint(fields=("kind", "key"), name="a_record_is_synced_by_one_row"),
         ),
     ]

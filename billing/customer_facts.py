@@ -1,0 +1,267 @@
+"""What the mirror knows about customers, as frozen rows: who they are, what they hold, owe, dispute and paid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+
+from billing.models import Charge, Customer, Dispute, Invoice, Refund, Snapshot, Subscription
+
+COUNTED = ("active", "past_due")
+UNCOLLECTED = ("void", "mark_uncollectible")
+DISPUTE_OPEN = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRow:
+    """A customer as Stripe told it last. Holds personal data."""
+
+    pk: int
+    source_pk: int
+    source_slug: str
+    source_label: str
+    livemode: bool
+    stripe_id: str
+    name: str
+    email: str
+    metadata: Mapping[str, Any]
+    country: str
+    postal_code: str
+    created_at: datetime | None
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRow:
+    """A subscription as it stands. `ends_at` is its scheduled end, None without one."""
+
+    stripe_id: str
+    customer_pk: int
+    status: str
+    currency: str
+    pause_behavior: str
+    items: Sequence[Mapping[str, Any]]
+    metadata: Mapping[str, Any]
+    started_at: datetime | None
+    trial_end_at: datetime | None
+    current_period_end_at: datetime | None
+    ends_at: datetime | None
+    canceled_at: datetime | None
+    ended_at: datetime | None
+    feedback: str
+    version_at: datetime | None
+
+    @property
+    def is_counted(self) -> bool:
+        """It has MRR: paying or past due, and its invoices are collected."""
+        return self.status in COUNTED and self.pause_behavior not in UNCOLLECTED
+
+    @property
+    def is_annual(self) -> bool:
+        """At least one item is billed every 12 months or longer."""
+        return any(
+            (item.get("interval") == "year")
+            or (item.get("interval") == "month" and item.get("interval_count", 1) >= 12)
+            for item in self.items
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceRow:
+    customer_pk: int
+    stripe_id: str
+    number: str
+    status: str
+    currency: str
+    collection_method: str
+    remaining_minor: int
+    paid_minor: int
+    attempts: int
+    next_attempt_at: datetime | None
+    last_failed_at: datetime | None
+    created_at: datetime | None
+    due_at: datetime | None
+    paid_at: datetime | None
+    subscription_id: str
+
+    @property
+    def name(self) -> str:
+        return self.number or self.stripe_id
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeRow:
+    customer_pk: int
+    amount_minor: int
+    currency: str
+    reason: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRow:
+    customer_pk: int
+    amount_minor: int
+    currency: str
+    created_at: datetime
+
+
+Pks = Collection[int] | None  # None: all customers of live sources
+
+
+def customers(pks: Collection[int]) -> dict[int, CustomerRow]:
+    """Return customers by our key; unknown keys are left out."""
+    rows = Customer.objects.filter(pk__in=pks).select_related("source")
+    return {
+        row.pk: CustomerRow(
+            row.pk,
+            row.source_id,
+            row.source.slug,
+            row.source.label or row.source.slug,
+            row.source.livemode,
+            row.stripe_id,
+            row.name,
+            row.email,
+            row.metadata or {},
+            row.country,
+            row.postal_code,
+            row.created_at,
+            row.deleted_at,
+        )
+        for row in rows
+    }
+
+
+def in_test_mode(pks: Collection[int]) -> set[int]:
+    """Return those of these customers that belong to test sources."""
+    return set(Customer.objects.filter(pk__in=pks, source__livemode=False).values_list("pk", flat=True))
+
+
+def subscriptions_of(pks: Pks, *, counted_only: bool = False) -> dict[int, list[SubscriptionRow]]:
+    """Return the subscriptions of customers, oldest first."""
+    rows = _of(Subscription.objects.filter(version_at__isnull=False), pks).order_by("pk")
+    if counted_only:
+        rows = rows.filter(status__in=COUNTED)
+    found: dict[int, list[SubscriptionRow]] = {}
+    for row in rows:
+        ends_at = row.cancel_at or (row.current_period_end_at if row.cancel_at_period_end else None)
+        found.setdefault(row.customer_id, []).append(
+            SubscriptionRow(
+                row.stripe_id,
+                row.customer_id,
+                row.status,
+                row.currency,
+                row.pause_behavior,
+                row.items,
+                row.metadata or {},
+                row.started_at,
+                row.trial_end_at,
+                row.current_period_end_at,
+                ends_at,
+                row.canceled_at,
+                row.ended_at,
+                row.cancellation_feedback,
+                row.version_at,
+            )
+        )
+    return found
+
+
+def open_invoices_of(pks: Pks) -> dict[int, list[InvoiceRow]]:
+    """Return the invoices of customers that still ask for money, oldest first."""
+    rows = _of(Invoice.objects.filter(status="open", amount_remaining_minor__gt=0), pks).order_by("created_at", "pk")
+    return _grouped(_invoice(row) for row in rows)
+
+
+def last_payments_of(pks: Pks) -> dict[int, InvoiceRow]:
+    """Return the latest invoice that each customer paid."""
+    rows = _of(Invoice.objects.filter(paid_at__isnull=False, amount_paid_minor__gt=0), pks)
+    return {row.customer_id: _invoice(row) for row in _latest(rows, "paid_at")}
+
+
+def open_disputes_of(pks: Pks) -> dict[int, list[DisputeRow]]:
+    """Return the disputes of customers that are not decided; inquiries are no loss and left out."""
+    rows = _of(Dispute.objects.filter(status__in=DISPUTE_OPEN), pks).order_by("pk")
+    return _grouped(
+        DisputeRow(row.customer_id, row.amount_minor, row.currency, row.reason, row.created_at)
+        for row in rows
+        if row.customer_id is not None
+    )
+
+
+def refunds_of(pks: Pks, *, since: datetime) -> dict[int, list[RefundRow]]:
+    """Return the refunds of customers since a moment, those that failed left out."""
+    rows = _of(Refund.objects.filter(created_at__gte=since).exclude(status__in=("failed", "canceled")), pks)
+    return _grouped(
+        RefundRow(row.customer_id, row.amount_minor, row.currency, row.created_at)
+        for row in rows.order_by("created_at", "pk")
+        if row.customer_id is not None and row.created_at is not None
+    )
+
+
+def card_expiries_of(pks: Pks) -> dict[int, date]:
+    """Return the last day of the card that each customer paid with last, where it paid by card."""
+    rows = _of(Charge.objects.filter(status="succeeded"), pks)
+    latest = _latest(rows, "created_at")
+    return {row.customer_id: row.card_expires_on for row in latest if row.customer_id and row.card_expires_on}
+
+
+def states_since(subscription_ids: Collection[str], *, key: str) -> dict[str, datetime]:
+    """Return since when each subscription has had its present value of `status` or `pause_behavior`.
+
+    It is the first of the unbroken run of snapshots, at the end of what we know, that have this value.
+    """
+    since: dict[str, datetime] = {}
+    value: dict[str, Any] = {}
+    rows = Snapshot.objects.filter(subscription_id__in=subscription_ids).order_by("created_at", "pk")
+    for subscription_id, created_at, state in rows.values_list("subscription_id", "created_at", "state"):
+        now = state.get(key)
+        if subscription_id not in since or value[subscription_id] != now:
+            since[subscription_id], value[subscription_id] = created_at, now
+    return since
+
+
+def _of(rows: QuerySet[Any], pks: Pks) -> QuerySet[Any]:
+    if pks is None:
+        return rows.filter(customer__source__livemode=True)
+    return rows.filter(customer_id__in=pks)
+
+
+def _latest(rows: QuerySet[Any], by: str) -> QuerySet[Any]:
+    """Of each customer the one row with the newest time."""
+    newest = Window(
+        RowNumber(), partition_by=[F("customer_id")], order_by=[F(by).desc(nulls_last=True), F("pk").desc()]
+    )
+    return rows.filter(~Q(customer_id=None)).annotate(place=newest).filter(place=1)
+
+
+def _grouped(rows: Any) -> dict[int, list[Any]]:
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row.customer_pk, []).append(row)
+    return found
+
+
+def _invoice(row: Invoice) -> InvoiceRow:
+    return InvoiceRow(
+        row.customer_id,
+        row.stripe_id,
+        row.number,
+        row.status,
+        row.currency,
+        row.collection_method,
+        row.amount_remaining_minor,
+        row.amount_paid_minor,
+        row.attempt_count,
+        row.next_payment_attempt_at,
+        row.last_failed_at,
+        row.created_at,
+        row.due_at,
+        row.paid_at,
+        row.subscription_id,
+    )

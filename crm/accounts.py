@@ -1,0 +1,214 @@
+"""The mirror of Salesforce's Accounts and Contacts, kept by incremental reads: matching asks it, not Salesforce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from crm import scoring
+from crm.channels.kinds import ChannelError
+from crm.channels.salesforce.soql import quoted_list
+from crm.ids import ACCOUNT, MalformedId, long_id
+from crm.models import Account, Contact, SalesforceOrg, Unmatched
+
+EVERY = timedelta(minutes=10)  # two queries each: 288 of the day's 500 reads
+ASKED_EVERY = timedelta(minutes=1)
+OVERLAP = timedelta(minutes=5)  # a record saved by a long transaction is stamped before it can be seen
+PAGE = 500
+IDS_AT_ONCE = 200
+
+ACCOUNT_COLUMNS = (
+    "Id, Name, Website, Phone, BillingCity, BillingPostalCode, BillingCountry, Type, Owner.Name, ParentId, IsDeleted, "
+    "MasterRecordId, SystemModstamp"
+)
+CONTACT_COLUMNS = "Id, AccountId, Email, IsDeleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """How many records a read brought."""
+
+    accounts: int = 0
+    contacts: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.accounts + self.contacts
+
+
+def is_due(*, now: datetime) -> bool:
+    """Say whether the scheduled read should ask Salesforce now."""
+    org = _readable(now)
+    if org is None:
+        return False
+    if org.mirrored_to is None or now - org.mirrored_to >= EVERY:
+        return True
+    return now - org.mirrored_to >= ASKED_EVERY and bool(_missing_ids(org.mirrored_to))
+
+
+def refresh(*, now: datetime, report: Callable[[int], None] = lambda count: None) -> Mirrored:
+    """Read what changed since the last read, and the Accounts that customers name but we do not know.
+
+    Talks to Salesforce with no transaction open; raises ChannelError. `report` is told how many records came so far.
+    """
+    from crm.channels.salesforce.client import Client
+
+    org = _readable(now)
+    if org is None:
+        return Mirrored()
+    since = org.mirrored_to - OVERLAP if org.mirrored_to else None
+    with Client(org, now=now) as client:
+        accounts = _keep(
+            client.query(_soql("Account", ACCOUNT_COLUMNS, since), with_deleted=True), org, _keep_accounts, report
+        )
+        contacts = _keep(
+            client.query(_soql("Contact", CONTACT_COLUMNS, since), with_deleted=True), org, _keep_contacts, report
+        )
+        missing = sorted(_missing_ids(None))
+        for start in range(0, len(missing), IDS_AT_ONCE):
+            accounts += _read_by_id(client, org, missing[start : start + IDS_AT_ONCE])
+    SalesforceOrg.objects.filter(pk=org.pk).update(mirrored_to=now)
+    return Mirrored(accounts, contacts)
+
+
+def find(account_id: str, *, now: datetime) -> Account | None:
+    """Return an Account by its id, asking Salesforce once when the mirror lacks it; None where there is none.
+
+    Raises MalformedId. A call that fails counts as not found: the mirror learns of the Account later.
+    """
+    from crm.channels.salesforce.client import Client
+
+    wanted = long_id(account_id, prefix=ACCOUNT)
+    known = Account.objects.filter(salesforce_id=wanted).first()
+    org = _readable(now)
+    if known is not None or org is None:
+        return known
+    try:
+        with Client(org, now=now) as client:
+            _read_by_id(client, org, [wanted])
+    except ChannelError:
+        return None
+    return Account.objects.filter(salesforce_id=wanted).first()
+
+
+def _readable(now: datetime) -> SalesforceOrg | None:
+    """The connected org, if it may be asked: a shadow connection reads too, the demo's has nothing behind it."""
+    org = SalesforceOrg.objects.order_by("pk").first()
+    if org is None or org.is_demo or org.error_code or (org.paused_until and org.paused_until > now):
+        return None
+    return org
+
+
+def _soql(sobject: str, columns: str, since: datetime | None) -> str:
+    """A first read takes what lives; later ones take what changed, deleted and merged records too."""
+    where = "IsDeleted = false" if since is None else f"SystemModstamp >= {since:%Y-%m-%dT%H:%M:%SZ}"
+    if since is None and sobject == "Contact":
+        where += " AND Email != null"
+    return f"SELECT {columns} FROM {sobject} WHERE {where} ORDER BY SystemModstamp"
+
+
+def _missing_ids(since: datetime | None) -> set[str]:
+    """The Account ids that customers name and the mirror lacks; `since`: only of customers looked at after it."""
+    from billing import selectors as billing
+
+    rows = Unmatched.objects.filter(reason="no_account_for_id")
+    if since is not None:
+        rows = rows.filter(checked_at__gt=since)
+    customers = billing.customers(list(rows.values_list("customer_id", flat=True)[:2000]))
+    found: set[str] = set()
+    for customer in customers.values():
+        try:
+            found.add(long_id(str(customer.metadata.get("salesforce_account_id") or ""), prefix=ACCOUNT))
+        except MalformedId:
+            continue
+    return found - set(Account.objects.filter(salesforce_id__in=found).values_list("salesforce_id", flat=True))
+
+
+def _read_by_id(client: Any, org: SalesforceOrg, ids: Collection[str]) -> int:
+    soql = f"SELECT {ACCOUNT_COLUMNS} FROM Account WHERE Id IN {quoted_list(ids)}"
+    return _keep(client.query(soql, with_deleted=True), org, _keep_accounts, lambda count: None)
+
+
+# ---- keeping ----
+
+
+def _keep(
+    records: Iterable[Mapping[str, Any]],
+    org: SalesforceOrg,
+    keep: Callable[[SalesforceOrg, list[Mapping[str, Any]]], None],
+    report: Callable[[int], None],
+) -> int:
+    count = 0
+    page: list[Mapping[str, Any]] = []
+    for record in records:
+        page.append(record)
+        if len(page) == PAGE:
+            keep(org, page)
+            count += len(page)
+            report(count)
+            page = []
+    if page:
+        keep(org, page)
+    return count + len(page)
+
+
+def _keep_accounts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> None:
+    rows = {record["Id"]: account_row(org, record) for record in records}
+    columns = [
+        column.name for column in Account._meta.concrete_fields if column.name not in ("id", "org", "salesforce_id")
+    ]
+    Account.objects.bulk_create(
+        list(rows.values()), update_conflicts=True, unique_fields=["org", "salesforce_id"], update_fields=columns
+    )
+
+
+def account_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Account:
+    """Return an unsaved row of an Account as Salesforce's API writes it; the demo's fixture has the same shape."""
+    name, website = _text(record, "Name", 255), _text(record, "Website", 255)
+    stamp = record.get("SystemModstamp")
+    return Account(
+        org=org,
+        salesforce_id=long_id(str(record["Id"])),
+        name=name,
+        name_key=scoring.name_key(name),
+        website=website,
+        domain=scoring.website_domain(website),
+        phone=_text(record, "Phone", 80),
+        city=_text(record, "BillingCity", 80),
+        postal_code=_text(record, "BillingPostalCode", 40),
+        country=_text(record, "BillingCountry", 80),
+        type=_text(record, "Type", 80),
+        owner_name=str((record.get("Owner") or {}).get("Name") or "")[:255],
+        parent_id=_text(record, "ParentId", 18),
+        is_deleted=bool(record.get("IsDeleted")),
+        merged_into=_text(record, "MasterRecordId", 18),
+        modified_at=datetime.fromisoformat(str(stamp)) if stamp else None,
+    )
+
+
+def _keep_contacts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> None:
+    rows = {record["Id"]: contact_row(org, record) for record in records}
+    Contact.objects.bulk_create(
+        list(rows.values()),
+        update_conflicts=True,
+        unique_fields=["org", "salesforce_id"],
+        update_fields=["account_id", "email", "is_deleted"],
+    )
+
+
+def contact_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Contact:
+    """Return an unsaved row of a Contact as Salesforce's API writes it; one that lost its e-mail counts as deleted."""
+    email = scoring.address_key(str(record.get("Email") or ""))[:255]
+    return Contact(
+        org=org,
+        salesforce_id=long_id(str(record["Id"])),
+        account_id=_text(record, "AccountId", 18),
+        email=email,
+        is_deleted=bool(record.get("IsDeleted")) or not email,
+    )
+
+
+def _text(record: Mapping[str, Any], name: str, length: int) -> str:
+    return str(record.get(name) or "").replace("\x00", "")[:length]

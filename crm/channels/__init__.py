@@ -1,0 +1,38 @@
+"""How work leaves: the channels, and the words they share with the outbox."""
+
+from __future__ import annotations
+
+from crm.channels.kinds import (
+    Channel,
+    ChannelError,
+    Dropped,
+    Held,
+    Outcome,
+    Parcel,
+    Permanent,
+    Sent,
+    Transient,
+    Unclear,
+    Wait,
+    WouldSend,
+)
+
+__all__ = [
+    "CHANNELS",
+    "Channel",
+    "ChannelError",
+    "Dropped",
+    "Held",
+    "Outcome",
+    "Parcel",
+    "Permanent",
+    "Sent",
+    "Transient",
+    "Unclear",
+    "Wait",
+    "WouldSend",
+]
+
+from crm.channels.salesforce import SalesforceChannel
+
+CHANNELS: list[Channel] = [SalesforceChannel()]

@@ -1,0 +1,135 @@
+"""One org's REST API in our words: queries, composite requests and describes, with our kinds of failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import requests
+
+from crm.channels.kinds import ChannelError, Transient, Unclear, Wait
+from crm.channels.salesforce import errors, oauth
+from crm.channels.salesforce.session import PinnedSession
+from crm.models import SalesforceOrg
+
+FIRST_VERSION = "60.0"  # before the newest is found
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """Talks to one org. Not kept between rounds: a token may be renewed by another worker at any time."""
+
+    def __init__(self, org: SalesforceOrg, *, now: datetime) -> None:
+        self.org = org
+        self.now = now
+        self.session = PinnedSession([org.instance_url])
+        self._token = org.access_token
+
+    def close(self) -> None:
+        """Keep what the last answer said of the org's calls, and hang up."""
+        if self.session.usage:
+            used, limit = self.session.usage
+            SalesforceOrg.objects.filter(pk=self.org.pk).update(calls_used=used, calls_limit=limit)
+            self.org.calls_used, self.org.calls_limit = used, limit
+        self.session.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def newest_version(self) -> str:
+        """Return the newest API version the org offers, such as 65.0. Needs no login."""
+        found = self._heard(
+            lambda: self.session.get(f"{self.org.instance_url.rstrip('/')}/services/data/"), is_write=False
+        )
+        try:
+            versions = [str(one["version"]) for one in found.json()]
+            return max(versions, key=float)
+        except (ValueError, KeyError, TypeError):
+            text = "The instance URL does not answer like Salesforce. Use the My Domain address of the org."
+            raise Transient("not_salesforce", text) from None
+
+    def query(self, soql: str, *, with_deleted: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the records of a query, page by page; `with_deleted` sees the recycle bin too."""
+        page = self._call(lambda sf: sf.query(soql, include_deleted=with_deleted), is_write=False)
+        while True:
+            yield from page["records"]
+            following = page.get("nextRecordsUrl")
+            if page.get("done", True) or not following:
+                return
+            page = self._call(lambda sf, url=following: sf.query_more(url, identifier_is_url=True), is_write=False)
+
+    def composite(self, parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send one Composite request, one API call, and return the answers of its parts; they succeed or fail alone."""
+        body = {"allOrNone": False, "compositeRequest": list(parts)}
+        answer = self._call(lambda sf: sf.restful("composite", method="POST", json=body), is_write=True)
+        found = answer.get("compositeResponse") if isinstance(answer, dict) else None
+        if not isinstance(found, list) or len(found) != len(parts):
+            raise Unclear("UNREADABLE_ANSWER", "Salesforce's answer does not speak of each part.")
+        return found
+
+    def describe(self, sobject: str) -> dict[str, Any] | None:
+        """Return what the integration user sees of an object; None when it sees none of it."""
+        try:
+            found = self._call(lambda sf: sf.restful(f"sobjects/{sobject}/describe"), is_write=False)
+        except ChannelError as refusal:
+            if refusal.code in ("NOT_FOUND", "INVALID_TYPE"):
+                return None
+            raise
+        return found if isinstance(found, dict) else None
+
+    # Calling
+
+    def _call(self, ask: Callable[[Any], Answer], *, is_write: bool) -> Answer:
+        """Call once; with a dead token renew it and call once more."""
+        if not self._token:
+            self._token = oauth.renewed(self.org.pk, dead="", now=self.now)
+        try:
+            return self._heard(lambda: ask(self._salesforce()), is_write=is_write)
+        except ChannelError as refusal:
+            if refusal.code != errors.DEAD_SESSION:
+                raise
+        self._token = oauth.renewed(self.org.pk, dead=self._token, now=self.now)
+        return self._heard(lambda: ask(self._salesforce()), is_write=is_write)
+
+    def _salesforce(self) -> Any:
+        from simple_salesforce.api import Salesforce
+
+        return Salesforce(
+            instance_url=self.org.instance_url,
+            session_id=self._token,
+            session=self.session,
+            version=self.org.api_version or FIRST_VERSION,
+        )
+
+    def _heard(self, ask: Callable[[], Answer], *, is_write: bool) -> Answer:
+        """Turn every way a call can fail into one of the four kinds."""
+        from simple_salesforce.exceptions import SalesforceError
+
+        try:
+            return ask()
+        except SalesforceError as refusal:
+            raise errors.from_answer(refusal.status, refusal.content, is_write=is_write, now=self.now) from None
+        except requests.exceptions.SSLError:
+            text = "The host's certificate is not trusted. REQUESTS_CA_BUNDLE names the file of trusted ones."
+            raise Wait("tls", text, until=self.now + errors.OUTAGE_PAUSE) from None
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.InvalidURL):
+            raise Transient("unreachable", "Salesforce does not answer; nothing was sent.") from None
+        except requests.exceptions.ConnectionError as cut:
+            if "NewConnectionError" in repr(cut) or "NameResolutionError" in repr(cut):
+                raise Transient("unreachable", "Salesforce does not answer; nothing was sent.") from None
+            raise _cut(is_write) from None
+        except (requests.exceptions.RequestException, ValueError):
+            # Too late, cut short, or 200 with a page for people: the write may stand.
+            raise _cut(is_write) from None
+
+
+def _cut(is_write: bool) -> ChannelError:
+    if is_write:
+        return Unclear(
+            "no_answer", "The connection ended before Salesforce's answer could be read: the write may stand."
+        )
+    return Transient("no_answer", "The connection ended before Salesforce's answer could be read.")
