@@ -6,3 +6,9 @@ from django.apps import AppConfig
 class ConfigConfig(AppConfig):
     name = "config"
     verbose_name = "Configuration"
+
+    def ready(self) -> None:
+        from billing import webhook
+        from config.nudge import nudge
+
+        webhook.after_keep = lambda: nudge("inbox")

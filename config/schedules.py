@@ -1,7 +1,7 @@
 """The list of scheduled jobs. `sync_schedules` installs it; nothing else may write schedules.
 
 The scheduler looks twice a minute, so a minute is its finest grain. What must be done oftener (the sweep every 30 s,
-the workers' heartbeat) is asked for by the watchdog of `serve`; the two below are for set-ups that run `qcluster` alone.
+the workers' heartbeat) is asked for by the watchdog of `serve`; the two below are for a `qcluster` run by itself.
 """
 
 from __future__ import annotations

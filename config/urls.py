@@ -35,13 +35,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    path("", include("billing.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]
-if find_spec("billing.webhook"):
-    from billing import webhook
-
-    urlpatterns.append(path("webhooks/stripe/<str:slug>/", webhook.receive, name="stripe_webhook"))
 if find_spec("dashboard.urls"):
     urlpatterns.append(path("dashboard/", include("dashboard.urls")))
 if find_spec("dashboard.api.urls"):

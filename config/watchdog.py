@@ -62,7 +62,7 @@ class Watchdog:
             self.restart(now)
 
     def reason_to_restart(self, now: float) -> str | None:
-        """Return why the cluster must be restarted, or None. A fresh one gets its time, more when a restart did not help."""
+        """Return why the cluster must be restarted, or None. A fresh one gets time, more if a restart did not help."""
         fresh_since = max(self.started, self.last_restart)
         if max(tasks.marks.progress_at, tasks.marks.beat_at) > self.last_restart:
             self.patience = OVERDUE_SECONDS  # the last restart helped
