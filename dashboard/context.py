@@ -133,6 +133,11 @@ class Frame:
         return [item for group in self.groups for item in group.items if item.page.on_phone]
 
     @property
+    def is_under_more(self) -> bool:
+        """Say whether the open page is one that phones reach by More."""
+        return any(item.is_current and not item.page.on_phone for group in self.groups for item in group.items)
+
+    @property
     def user_initials(self) -> str:
         return formats.initials(self.user_name)
 

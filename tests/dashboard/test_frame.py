@@ -1,7 +1,7 @@
 """The frame around the pages: who sees which link, how old the figures are."""
 
 import pytest
-from django.urls import include, path
+from django.urls import include, path, resolve, reverse
 
 from dashboard import context, roles
 from dashboard.context import Badge, Frame, Liveness
@@ -87,3 +87,8 @@ def test_test_data_is_said_on_every_page():
     frame = Frame("Northwind", "USD", (), is_test_mode=True, bands=(Band("warn", "clock", "Behind.", ""),))
 
     assert [band.kind for band in frame.shown_bands] == ["warn", "test"]
+
+
+@pytest.mark.parametrize("link", PAGES, ids=lambda link: link.label)
+def test_a_link_asks_for_the_ability_that_its_page_asks_for(link):
+    assert resolve(reverse(link.url_name)).func.ability == link.ability
