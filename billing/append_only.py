@@ -16,7 +16,7 @@ def protect(table: str, columns: Sequence[str] = ()) -> migrations.RunPython:
 
     def install(_apps: Any, schema_editor: Any) -> None:
         for statement in _statements(schema_editor.connection.vendor, table, columns):
-            schema_editor.execute(statement)
+            schema_editor.execute(statement, None)  # None: a % in the text is a %
 
     def remove(_apps: Any, schema_editor: Any) -> None:
         for name in ("changes", "deletes", "truncates"):

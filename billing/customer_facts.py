@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
-from billing.models import Charge, Customer, Dispute, Invoice, Refund, Snapshot, Subscription
+from billing.models import Charge, Customer, Dispute, Invoice, Product, Refund, Snapshot, Subscription
 
 COUNTED = ("active", "past_due")
 UNCOLLECTED = ("void", "mark_uncollectible")
@@ -60,6 +60,10 @@ class SubscriptionRow:
     def is_counted(self) -> bool:
         """It has MRR: paying or past due, and its invoices are collected."""
         return self.status in COUNTED and self.pause_behavior not in UNCOLLECTED
+
+    @property
+    def is_past_due(self) -> bool:
+        return self.status == "past_due"
 
     @property
     def is_annual(self) -> bool:
@@ -137,6 +141,28 @@ def customers(pks: Collection[int]) -> dict[int, CustomerRow]:
     }
 
 
+def customer_pks(source_pks: Collection[int] | None = None) -> list[int]:
+    """Return the keys of all customers, or of those of these sources, ascending."""
+    rows = Customer.objects.all() if source_pks is None else Customer.objects.filter(source_id__in=source_pks)
+    return list(rows.order_by("pk").values_list("pk", flat=True))
+
+
+def customers_by_stripe_id(stripe_id: str, *, source_pks: Collection[int] | None = None) -> list[CustomerRow]:
+    """Return the customers of this id: none, one, or one of each source that knows it."""
+    rows = Customer.objects.filter(stripe_id=stripe_id)
+    if source_pks is not None:
+        rows = rows.filter(source_id__in=source_pks)
+    found = customers(list(rows.values_list("pk", flat=True)))
+    return sorted(found.values(), key=lambda row: row.source_slug)
+
+
+def customers_matching(search: str, *, sources: Collection[int]) -> QuerySet[Any, Any]:
+    """Return, to be used inside another query, the keys of customers with this text in name, e-mail or id."""
+    rows = Customer.objects.filter(source_id__in=sources)
+    named = Q(name__icontains=search) | Q(email__icontains=search) | Q(stripe_id__icontains=search)
+    return rows.filter(named).values("pk")
+
+
 def in_test_mode(pks: Collection[int]) -> set[int]:
     """Return those of these customers that belong to test sources."""
     return set(Customer.objects.filter(pk__in=pks, source__livemode=False).values_list("pk", flat=True))
@@ -178,6 +204,21 @@ def open_invoices_of(pks: Pks) -> dict[int, list[InvoiceRow]]:
     return _grouped(_invoice(row) for row in rows)
 
 
+def invoices_of(pks: Collection[int], *, limit: int = 100) -> dict[int, list[InvoiceRow]]:
+    """Return the invoices of customers, the newest `limit` of them all, newest first; deleted drafts left out."""
+    rows = Invoice.objects.filter(customer_id__in=pks, version_at__isnull=False).exclude(status="deleted")
+    return _grouped(_invoice(row) for row in rows.order_by("-created_at", "-pk")[:limit])
+
+
+def product_names(source_pks: Collection[int], product_ids: Collection[str]) -> dict[tuple[int, str], str]:
+    """Return the names of products by source and Stripe's id; those without a known name are left out."""
+    rows = Product.objects.filter(source_id__in=source_pks, stripe_id__in=product_ids).exclude(name="")
+    return {
+        (source_pk, stripe_id): name
+        for source_pk, stripe_id, name in rows.values_list("source_id", "stripe_id", "name")
+    }
+
+
 def last_payments_of(pks: Pks) -> dict[int, InvoiceRow]:
     """Return the latest invoice that each customer paid."""
     rows = _of(Invoice.objects.filter(paid_at__isnull=False, amount_paid_minor__gt=0), pks)
@@ -204,25 +245,25 @@ def refunds_of(pks: Pks, *, since: datetime) -> dict[int, list[RefundRow]]:
     )
 
 
-def card_expiries_of(pks: Pks) -> dict[int, date]:
-    """Return the last day of the card that each customer paid with last, where it paid by card."""
-    rows = _of(Charge.objects.filter(status="succeeded"), pks)
+def card_expiries_of(pks: Pks, *, since: datetime) -> dict[int, date]:
+    """Return the last day of the card that each customer paid with last, of payments since a moment."""
+    rows = _of(Charge.objects.filter(status="succeeded", created_at__gte=since), pks)
     latest = _latest(rows, "created_at")
     return {row.customer_id: row.card_expires_on for row in latest if row.customer_id and row.card_expires_on}
 
 
-def states_since(subscription_ids: Collection[str], *, key: str) -> dict[str, datetime]:
-    """Return since when each subscription has had its present value of `status` or `pause_behavior`.
+def states_since(subscription_ids: Collection[str]) -> dict[str, datetime]:
+    """Return since when each subscription has had its present status and pause.
 
-    It is the first of the unbroken run of snapshots, at the end of what we know, that have this value.
+    It is the first of the unbroken run of snapshots, at the end of what we know, that agree in both.
     """
     since: dict[str, datetime] = {}
-    value: dict[str, Any] = {}
+    held: dict[str, tuple[Any, Any]] = {}
     rows = Snapshot.objects.filter(subscription_id__in=subscription_ids).order_by("created_at", "pk")
     for subscription_id, created_at, state in rows.values_list("subscription_id", "created_at", "state"):
-        now = state.get(key)
-        if subscription_id not in since or value[subscription_id] != now:
-            since[subscription_id], value[subscription_id] = created_at, now
+        now = state.get("status"), state.get("pause_behavior")
+        if held.get(subscription_id) != now:
+            since[subscription_id], held[subscription_id] = created_at, now
     return since
 
 

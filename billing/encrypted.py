@@ -41,7 +41,8 @@ def _decrypted(token: str, keys: tuple[str, ...]) -> str:
         return _fernet(keys).decrypt(token.encode()).decode()
     except InvalidToken:
         raise ImproperlyConfigured(
-            "A stored secret cannot be read with any of FIELD_ENCRYPTION_KEYS. Add the key it was written with to the end of the list."
+            "A stored secret cannot be read with any of FIELD_ENCRYPTION_KEYS. "
+            "Add the key it was written with to the end of the list."
         ) from None
 
 

@@ -169,16 +169,16 @@ def _top_level(text: str) -> dict[str, Any]:
     closers: list[str] = []
     expected = "value"
     key = ""
-    for kind, token in _tokens(text):
-        if token in ("}", "]"):
-            if not closers or token != closers.pop() or expected in ("value", "colon", "key"):
+    for kind, symbol in _tokens(text):
+        if symbol in ("}", "]"):
+            if not closers or symbol != closers.pop() or expected in ("value", "colon", "key"):
                 raise NotAnEvent("The body is not JSON: its brackets do not match.")
             expected = "after"
-        elif token == ",":
+        elif symbol == ",":
             if expected != "after" or not closers:
                 raise NotAnEvent("The body is not JSON: a comma stands where none may.")
             expected = "key" if closers[-1] == "}" else "value"
-        elif token == ":":
+        elif symbol == ":":
             if expected != "colon":
                 raise NotAnEvent("The body is not JSON: a colon stands where none may.")
             expected = "value"
@@ -187,18 +187,18 @@ def _top_level(text: str) -> dict[str, Any]:
                 raise NotAnEvent("The body is not JSON: a key is no text.")
             expected = "colon"
             if len(closers) == 1:
-                key = json.loads(token)
+                key = json.loads(symbol)
         elif expected in ("value", "value_or_end"):
-            if token == "{":
+            if symbol == "{":
                 closers.append("}")
                 expected = "key_or_end"
-            elif token == "[":
+            elif symbol == "[":
                 closers.append("]")
                 expected = "value_or_end"
             else:
                 expected = "after"
-                if len(closers) == 1 and closers[0] == "}" and (kind != "number" or len(token) <= 18):
-                    top[key] = json.loads(token)
+                if len(closers) == 1 and closers[0] == "}" and (kind != "number" or len(symbol) <= 18):
+                    top[key] = json.loads(symbol)
             if len(closers) == 0 or closers[0] != "}":
                 raise NotAnEvent("The body is JSON, but not an object.")
         else:

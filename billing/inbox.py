@@ -1,5 +1,6 @@
 """Keeps every Stripe event as received, once, and hands out those that are due: the row is the queue."""
 
+# ruff: noqa: S608  (statements are put together from our own names; values travel apart)
 from __future__ import annotations
 
 import hashlib
@@ -93,8 +94,9 @@ def keep_read(source_pk: int, read: Sequence[tuple[bytes, Envelope]], *, origin:
 def claim_batch(*, limit: int, now: datetime, lease_seconds: int = LEASE_SECONDS) -> list[StripeEvent]:
     """Take up to `limit` due events, and more of the same customers (up to as many again), for this worker alone.
 
-    An event is due when `due_at` has come and nobody holds a lease on it by the database's clock. Its attempt is counted before the
-    work, because a worker that dies must not try for ever. Events come with their bodies, oldest first.
+    An event is due when `due_at` has come and nobody holds a lease on it by the database's clock. Its attempt is
+    counted before the work, because a worker that dies must not try for ever. Events come with their bodies, oldest
+    first.
     """
     pks = _leased(limit, now, lease_seconds)
     return list(StripeEvent.objects.filter(pk__in=pks).order_by("pk")) if pks else []
@@ -156,7 +158,7 @@ def reprocess(event_pk: int, *, now: datetime) -> bool:
 
 
 def counts(source_pk: int | None = None) -> dict[str, int]:
-    """Return how many events are in each state: `waiting`, `processed`, `ignored`, `parked`; their sum is what was received."""
+    """Return how many events are `waiting`, `processed`, `ignored`, `parked`; their sum is what was received."""
     events = StripeEvent.objects.all() if source_pk is None else StripeEvent.objects.filter(source_id=source_pk)
     found = dict(events.order_by().values_list("state").annotate(Count("pk")))
     return {state.value: found.get(state.value, 0) for state in EventState}
@@ -206,7 +208,7 @@ COLUMNS = (
     "attempts",
     "due_at",
 )
-INSERT = f"INSERT INTO {StripeEvent._meta.db_table} ({', '.join(COLUMNS)}) VALUES "  # noqa: S608
+INSERT = f"INSERT INTO {StripeEvent._meta.db_table} ({', '.join(COLUMNS)}) VALUES "
 PLACEHOLDERS = f"({', '.join(['%s'] * len(COLUMNS))})"
 
 
@@ -243,7 +245,7 @@ LATER = {
     "postgresql": "statement_timestamp() + make_interval(secs => %s)",
     "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+' || %s || ' seconds')",
 }
-# An array is made once; a plain IN (SELECT … LIMIT …) may be run again for each row, and then locks more than asked for.
+# An array is made once; a plain IN (SELECT … LIMIT …) may be run again for each row, and locks more than asked for.
 PICKED = {
     "postgresql": "id = ANY(ARRAY({rows} LIMIT %s FOR UPDATE SKIP LOCKED))",
     "sqlite": "id IN ({rows} LIMIT %s)",
@@ -267,9 +269,9 @@ def _take(
     vendor = connection.vendor
     free = FREE.format(clock=CLOCK[vendor])
     due = connection.ops.adapt_datetimefield_value(now)
-    rows = f"SELECT id FROM {TABLE} WHERE {free} {only} ORDER BY due_at, id"  # noqa: S608
+    rows = f"SELECT id FROM {TABLE} WHERE {free} {only} ORDER BY due_at, id"
     taken = statements.run(
-        f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "  # noqa: S608
+        f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "
         f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING id, source_id, customer_id",
         [lease_seconds, due, *values, limit],
     )

@@ -10,7 +10,7 @@ Json = Mapping[str, Any]
 
 
 class LayoutError(Exception):
-    """An object cannot be read: what we need of it is missing or of another type. `reason` is the code to park it with."""
+    """What we need of an object is missing or of another type. `reason` is the code to park its event with."""
 
     def __init__(self, message: str, *, reason: str = "layout_error") -> None:
         super().__init__(message)
@@ -109,7 +109,7 @@ class CustomerRow:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRow:
-    """A subscription: its state for the engine, the rest for people; prices, discounts and coupons that travel inside."""
+    """A subscription: its state for the engine, the rest for people, and what travels inside it."""
 
     id: str
     customer: str

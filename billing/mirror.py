@@ -42,7 +42,7 @@ Key = tuple[int, str]  # a source's primary key and Stripe's id
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a batch did: how each event ended, whose subscriptions changed, who changed at all (customers' primary keys)."""
+    """How each event ended, whose subscriptions changed, and who changed at all (customers' primary keys)."""
 
     outcomes: dict[int, Outcome]
     changed: set[int] = field(default_factory=set)
@@ -50,10 +50,11 @@ class Applied:
 
 
 def apply(events: Sequence[StripeEvent], *, now: datetime) -> Applied:
-    """Bring the mirror up to date with events; runs in the caller's transaction and holds their customers' rows locked.
+    """Bring the mirror up to date with events, in the caller's transaction, with their customers' rows locked.
 
-    The rows depend on the set of events applied so far, not on the order: each object stands as its last event tells it, and
-    each event about a subscription leaves a snapshot. What cannot be read is parked with a reason and leaves no trace.
+    The rows depend on the set of events applied so far, not on the order: each object stands as its last event tells
+    it, and each event about a subscription leaves a snapshot. What cannot be read is parked with a reason and leaves no
+    trace.
     """
     batch = _Batch()
     sources = _sources(events)
@@ -250,12 +251,12 @@ class _Batch:
         return found
 
     def _settle_ties(self, winners: dict[str, dict[Key, Mention | None]]) -> None:
-        """Where events of one second compete, order all of them, those applied earlier too, so that arrival plays no part."""
+        """Where events of one second compete, order all of them, those applied earlier too: arrival plays no part."""
         open_keys = {key: KINDS[name] for name, found in winners.items() for key, told in found.items() if told is None}
         if not open_keys:
             return
         here = {mention.event.pk: mention for mentions in self.mentions.values() for mention in mentions}
-        last_at = {key: 0 for key in open_keys}
+        last_at = dict.fromkeys(open_keys, 0)
         for mention in here.values():
             if mention.key in last_at:
                 last_at[mention.key] = max(last_at[mention.key], mention.created)
@@ -291,7 +292,7 @@ class _Batch:
         return found
 
     def _write_what_travels_inside(self) -> None:
-        """Prices, coupons and discounts known only from inside another object: their terms never change, the first will do."""
+        """Add prices, coupons and discounts told inside another object: their terms never change, the first will do."""
         prices: dict[Key, dict[str, Any]] = {}
         coupons: dict[Key, dict[str, Any]] = {}
         discounts: dict[Key, dict[str, Any]] = {}

@@ -27,9 +27,9 @@ Event = TypeVar("Event", bound=Told)
 def in_order(events: Iterable[Event]) -> list[Event]:
     """Return one object's events in their true order; an event given twice comes once.
 
-    Stripe's `created` has whole seconds, so ties are normal. Within a second: what creates the object first, what deletes
-    it last; between them the order in which most events begin with the state that the one before left; then by what
-    usually comes first; then by event id. The result depends on the set of events alone.
+    Stripe's `created` has whole seconds, so ties are normal. Within a second: what creates the object first, what
+    deletes it last; between them the order in which most events begin with the state that the one before left; then
+    by what usually comes first; then by event id. The result depends on the set of events alone.
     """
     ordered: list[Event] = []
     for second in _seconds(events):

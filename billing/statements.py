@@ -1,5 +1,6 @@
 """Sends SQL of our own: statements over many rows, with their values apart from the text."""
 
+# ruff: noqa: S608  (statements are put together from our own names; values travel apart)
 from __future__ import annotations
 
 import json
@@ -15,8 +16,8 @@ CHUNK: Final = 500  # rows a statement: SQLite counts its parameters
 def run(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows; database errors are Django's.
 
-    Django's own cursor for PostgreSQL writes the values into the text: a body doubles, and each text is planned anew. Here
-    they travel apart, so that the server keeps the plan.
+    Django's own cursor for PostgreSQL writes the values into the text: a body doubles, and each text is planned anew.
+    Here they travel apart, so that the server keeps the plan.
     """
     if connection.vendor != "postgresql" or connection.queries_logged:
         with connection.cursor() as plain:
@@ -40,8 +41,8 @@ def write(
 ) -> list[tuple[Any, ...]]:
     """Insert rows (column → plain JSON value, all with the same columns); where a key stands already, update it.
 
-    `update` names the columns to take from the new row, or maps a column to its own expression; without it what stands is left
-    alone. Keys must differ. Rows go in by key, the same for every worker, so that two cannot wait for each other.
+    `update` names the columns to take from the new row, or maps a column to its own expression; without it what stands
+    is left alone. Keys must differ. Rows go in by key, the same for every worker: two cannot wait for each other.
     """
     found: list[tuple[Any, ...]] = []
     ordered = sorted(rows, key=lambda row: tuple([row[column] for column in key]))
@@ -86,7 +87,7 @@ def _recordset(
     }
     named = _names(columns)
     typed = ", ".join([f'"{column}" {types[column]}' for column in columns])
-    source = f"SELECT {named} FROM json_to_recordset(%s) AS given({typed})"  # noqa: S608
+    source = f"SELECT {named} FROM json_to_recordset(%s) AS given({typed})"
     return f"INSERT INTO {model._meta.db_table} AS t ({named}) {source} {_conflict(key, update, returning)}"
 
 

@@ -1,5 +1,6 @@
 """The endpoint that Stripe delivers events to: verify, keep, answer. It is lean because everything else can wait."""
 
+# ruff: noqa: S608  (statements are put together from our own names; values travel apart)
 from __future__ import annotations
 
 import hashlib
@@ -31,15 +32,16 @@ def _nobody_to_tell() -> None:
     pass
 
 
-# Called after an event is committed, to nudge the pipeline; whoever sets it keeps it cheap. A lost nudge costs nothing but time.
+# Called after an event is committed, to nudge the pipeline. It must be cheap; losing a call costs nothing but time.
 after_keep: Callable[[], None] = _nobody_to_tell
 
 
 def receive(slug: str, raw: bytes, signature: str, *, now: datetime) -> Answer:
     """Keep one delivery and return the answer: status and one line of JSON.
 
-    200 once the event is committed, or was before; 400 for a signature, timestamp or body that cannot be accepted; 404 for an
-    unknown source; 413 for a body over 1 MiB; 503 when it cannot be kept, so that Stripe tries again. Two statements at most.
+    200 once the event is committed, or was before; 400 for a signature, timestamp or body that cannot be accepted; 404
+    for an unknown source; 413 for a body over 1 MiB; 503 when it cannot be kept, so that Stripe tries again. Two
+    statements at most.
     """
     try:
         return _with_a_fresh_connection(lambda: _receive(slug, raw, signature, now))
@@ -105,7 +107,7 @@ def _with_a_fresh_connection(work: Callable[[], Answer]) -> Answer:
 
 
 SOURCE = (
-    "SELECT s.id, s.livemode, s.account_id, k.secret "  # noqa: S608
+    "SELECT s.id, s.livemode, s.account_id, k.secret "
     f"FROM {StripeSource._meta.db_table} s LEFT JOIN {SigningSecret._meta.db_table} k ON k.source_id = s.id "
     "WHERE s.slug = %s ORDER BY k.id DESC"
 )
@@ -113,7 +115,7 @@ SLUG = re.compile(r"[-a-zA-Z0-9_]{1,50}")
 
 
 def _source(slug: str) -> tuple[inbox.SourceRow, list[str]]:
-    """Return the source and its signing secrets as stored, newest first; read each time, so that a change holds at once."""
+    """Return the source and its stored signing secrets, newest first; read each time: a change holds at once."""
     if not SLUG.fullmatch(slug):
         raise NO_SOURCE
     rows = statements.run(SOURCE, [slug])

@@ -1,0 +1,198 @@
+"""What the inbox holds, as frozen rows: sources, events, and how many of them are where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django.db.models import Count, QuerySet
+
+from billing import envelope
+from billing.models import EventState, StripeEvent, StripeSource
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A Stripe account in one mode; its secrets are nobody's to read here."""
+
+    pk: int
+    slug: str
+    label: str
+    livemode: bool
+    account_id: str
+    history_from: date | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event without its body; `reason` is the code of why it is ignored or parked."""
+
+    pk: int
+    source_pk: int
+    source_slug: str
+    stripe_id: str
+    type: str
+    created_at: datetime | None
+    received_at: datetime
+    livemode: bool
+    api_version: str
+    object_id: str
+    customer_id: str
+    origin: str
+    state: str
+    reason: str
+    error: str
+    attempts: int
+    due_at: datetime
+    processed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetail:
+    """One event with its body: as JSON where it can be read whole, and as received. The body may hold personal data."""
+
+    row: EventRow
+    body: dict[str, Any] | None
+    text: str
+    sha256: str
+
+    @property
+    def pretty(self) -> str:
+        """The body for people: indented JSON, or as received where it cannot be read."""
+        return self.text if self.body is None else json.dumps(self.body, indent=2, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """How many events are in each state. Nothing is silent: together they are all that was received."""
+
+    waiting: int = 0
+    processed: int = 0
+    ignored: int = 0
+    parked: int = 0
+
+    @property
+    def received(self) -> int:
+        return self.waiting + self.processed + self.ignored + self.parked
+
+
+Pks = Collection[int] | None  # None: all sources
+
+
+def sources() -> list[SourceRow]:
+    """Return all sources by slug."""
+    names = ("pk", "slug", "label", "livemode", "account_id", "history_from", "created_at")
+    return [SourceRow(*row) for row in StripeSource.objects.order_by("slug").values_list(*names)]
+
+
+def live_source_pks() -> list[int]:
+    """Return the sources of real money, by our key."""
+    return list(StripeSource.objects.filter(livemode=True).order_by("pk").values_list("pk", flat=True))
+
+
+def has_events(source_pks: Pks = None) -> bool:
+    """Say whether these sources have received anything."""
+    return _of(source_pks).exists()
+
+
+def event_counts(source_pks: Pks = None) -> EventCounts:
+    """Return how many events of these sources together are in each state."""
+    return EventCounts(**dict(_of(source_pks).order_by().values_list("state").annotate(Count("pk"))))
+
+
+def event_counts_by_source() -> dict[int, EventCounts]:
+    """Return how many events of each source (by our key) are in each state."""
+    found: dict[int, dict[str, int]] = {}
+    for source_pk, state, count in (
+        StripeEvent.objects.order_by().values_list("source_id", "state").annotate(Count("pk"))
+    ):
+        found.setdefault(source_pk, {})[state] = count
+    return {source_pk: EventCounts(**states) for source_pk, states in found.items()}
+
+
+def unprocessed_counts(source_pks: Pks = None) -> EventCounts:
+    """Return the counts without `processed` (0 here), from a small index: cheap with millions of events."""
+    rows = _of(source_pks).exclude(state=EventState.PROCESSED).order_by()
+    return EventCounts(**dict(rows.values_list("state").annotate(Count("pk"))))
+
+
+def events(
+    *,
+    source_pks: Pks = None,
+    states: Collection[str] = (),
+    type_prefix: str = "",
+    customer_id: str = "",
+    before_pk: int | None = None,
+    after_pk: int | None = None,
+    limit: int = 100,
+) -> list[EventRow]:
+    """Return events, the newest received first; `before_pk` goes on to older ones, `after_pk` back to newer ones.
+
+    `type_prefix` keeps one type or a family, as `invoice.` does.
+    """
+    rows = _of(source_pks)
+    if states:
+        rows = rows.filter(state__in=states)
+    if type_prefix:
+        rows = rows.filter(type__startswith=type_prefix)
+    if customer_id:
+        rows = rows.filter(customer_id=customer_id)
+    if after_pk is not None:
+        return _rows(rows.filter(pk__gt=after_pk).order_by("pk")[:limit])[::-1]
+    if before_pk is not None:
+        rows = rows.filter(pk__lt=before_pk)
+    return _rows(rows.order_by("-pk")[:limit])
+
+
+def events_by_id(source_pk: int, event_ids: Collection[str]) -> list[EventRow]:
+    """Return these events of one source, oldest first."""
+    return _rows(StripeEvent.objects.filter(source_id=source_pk, stripe_id__in=event_ids).order_by("created_at", "pk"))
+
+
+def event_details(stripe_id: str, *, source_pks: Pks = None) -> list[EventDetail]:
+    """Return the events of this id with their bodies: none, one, or one of each source that knows it."""
+    rows = _of(source_pks).filter(stripe_id=stripe_id).order_by("source__slug")
+    bodies = {pk: (bytes(body), sha256) for pk, body, sha256 in rows.values_list("pk", "body", "body_sha256")}
+    return [_detail(row, *bodies[row.pk]) for row in _rows(rows) if row.pk in bodies]
+
+
+def _detail(row: EventRow, raw: bytes, sha256: str) -> EventDetail:
+    try:
+        body, fault = envelope.parse(raw)
+    except envelope.NotAnEvent:
+        body, fault = {}, "bad_json"
+    return EventDetail(row, None if fault else body, raw.decode("utf-8", "replace"), sha256)
+
+
+def _of(source_pks: Pks) -> QuerySet[StripeEvent]:
+    return StripeEvent.objects.all() if source_pks is None else StripeEvent.objects.filter(source_id__in=source_pks)
+
+
+def _rows(found: QuerySet[StripeEvent]) -> list[EventRow]:
+    return [
+        EventRow(*row)
+        for row in found.values_list(
+            "pk",
+            "source_id",
+            "source__slug",
+            "stripe_id",
+            "type",
+            "created_at",
+            "received_at",
+            "livemode",
+            "api_version",
+            "object_id",
+            "customer_id",
+            "origin",
+            "state",
+            "reason",
+            "error",
+            "attempts",
+            "due_at",
+            "processed_at",
+        )
+    ]
