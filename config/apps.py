@@ -8,7 +8,10 @@ class ConfigConfig(AppConfig):
     verbose_name = "Configuration"
 
     def ready(self) -> None:
+        import warnings
+
         from billing import webhook
         from config.nudge import nudge
 
+        warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # no collectstatic needed
         webhook.after_keep = lambda: nudge("inbox")

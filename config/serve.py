@@ -69,6 +69,7 @@ def listen(bind: str) -> socket.socket:
     host = host.strip("[]")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer's two packets must not wait 40 ms
     listener.bind((host, int(port)))
     listener.listen(2048)
     listener.set_inheritable(True)
