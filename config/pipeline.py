@@ -13,7 +13,7 @@ from django.utils import timezone
 from billing import inbox, mirror
 from billing import selectors as billing
 from billing.models import EventState, StripeEvent
-from crm import matching, outbox
+from crm import assessing, matching, outbox
 from crm.channels import CHANNELS
 from mrr import ledger
 
@@ -69,6 +69,7 @@ def advance(events: Sequence[StripeEvent], *, now: datetime) -> Drained:
         applied = mirror.apply(events, now=now)
         entries = ledger.post(billing.histories(sorted(applied.changed)), now=now) if applied.changed else []
         matching.match_customers(applied.touched, now=now)
+        assessing.assess(applied.touched, now=now)
         outbox.owe_for(entries, applied.touched, now=now)
         inbox.mark(applied.outcomes, now=now)
     parked = sum(outcome.state == EventState.PARKED for outcome in applied.outcomes.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -12,6 +12,8 @@ from crm import risk
 from mrr import selectors as mrr
 
 MEMORY = timedelta(days=90)
+CARD_MEMORY = timedelta(days=400)  # a yearly payer's last charge lies that far back
+MOST = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,53 +33,50 @@ class Money:
 
 
 def facts_of(
-    pks: Collection[int] | None,
+    pks: Collection[int],
     *,
     subscriptions: Mapping[int, Sequence[billing.SubscriptionRow]],
-    movements: Mapping[int, Sequence[mrr.Movement]],
     now: datetime,
 ) -> dict[int, risk.Facts]:
-    """Return the facts that risk is judged by, for each customer asked (None: all of live sources that have any).
+    """Return the facts that risk is judged by, for each customer.
 
-    `subscriptions` and `movements` are what the caller has read already. Six queries, however many customers.
+    `subscriptions` is what the caller has read already. At most seven queries, however many customers.
     """
-    held = {pk: [one for one in found if one.is_counted] for pk, found in subscriptions.items()}
-    late = [one.stripe_id for found in held.values() for one in found if one.status == "past_due"]
-    paused = [one.stripe_id for found in held.values() for one in found if one.pause_behavior]
-    late_since = billing.states_since(late, key="status") if late else {}
-    paused_since = billing.states_since(paused, key="pause_behavior") if paused else {}
+    held = {pk: [one for one in subscriptions.get(pk, ()) if one.is_counted] for pk in pks}
+    troubled = [one.stripe_id for found in held.values() for one in found if one.is_past_due or one.pause_behavior]
+    since = billing.states_since(troubled) if troubled else {}
     invoices = billing.open_invoices_of(pks)
     disputes = billing.open_disputes_of(pks)
     refunds = billing.refunds_of(pks, since=now - MEMORY)
-    cards = billing.card_expiries_of(pks)
-    everyone = set(pks) if pks is not None else {*held, *invoices, *disputes, *refunds}
+    cards = billing.card_expiries_of(pks, since=now - CARD_MEMORY)
+    contractions = _contractions(pks, now)
     return {
         pk: risk.Facts(
             failed=tuple(_failed(one) for one in invoices.get(pk, ()) if _has_failed(one)),
-            past_due_since=min((at for one in held.get(pk, ()) if (at := late_since.get(one.stripe_id))), default=None),
+            past_due_since=_first(since.get(one.stripe_id) for one in held[pk] if one.is_past_due),
             overdue=tuple(_overdue(one) for one in invoices.get(pk, ()) if one.due_at and one.due_at < now),
-            cancels=tuple(
-                risk.Cancel(one.ends_at, one.canceled_at, one.feedback) for one in held.get(pk, ()) if one.ends_at
-            ),
-            contractions=tuple(_contractions(movements.get(pk, ()), now)),
+            cancels=tuple(risk.Cancel(one.ends_at, one.canceled_at, one.feedback) for one in held[pk] if one.ends_at),
+            contractions=tuple(contractions.get(pk, ())),
             disputes=tuple(
                 risk.OpenDispute(one.amount_minor, one.currency, one.reason, one.created_at or now)
                 for one in disputes.get(pk, ())
             ),
             card_expires_on=cards.get(pk),
-            next_charge_at=_next_charge(held.get(pk, ())),
-            collection_paused_since=min(
-                (at for one in held.get(pk, ()) if (at := paused_since.get(one.stripe_id))), default=None
-            ),
+            next_charge_at=_first(one.current_period_end_at for one in held[pk] if not one.ends_at),
+            collection_paused_since=_first(since.get(one.stripe_id) for one in held[pk] if one.pause_behavior),
             refunds=tuple(risk.Refund(one.amount_minor, one.currency, one.created_at) for one in refunds.get(pk, ())),
-            annual_renewals=tuple(_renewals(held.get(pk, ()))),
+            annual_renewals=tuple(
+                one.current_period_end_at
+                for one in held[pk]
+                if one.is_annual and one.current_period_end_at and not one.ends_at
+            ),
         )
-        for pk in everyone
+        for pk in pks
     }
 
 
 def money_of(pks: Collection[int], *, now: datetime) -> dict[int, Money]:
-    """Return what customers paid last and owe, for the payment fields of their Accounts."""
+    """Return what customers paid last and owe, for the payment fields of their Accounts. Three queries."""
     payments = billing.last_payments_of(pks)
     invoices = billing.open_invoices_of(pks)
     disputes = billing.open_disputes_of(pks)
@@ -89,6 +88,10 @@ def money_of(pks: Collection[int], *, now: datetime) -> dict[int, Money]:
         )
         for pk in pks
     }
+
+
+def _first(moments: Iterable[datetime | None]) -> datetime | None:
+    return min((at for at in moments if at), default=None)
 
 
 def _has_failed(invoice: billing.InvoiceRow) -> bool:
@@ -122,20 +125,12 @@ def _payment(invoice: billing.InvoiceRow) -> Payment:
     return Payment(invoice.paid_at, invoice.paid_minor, invoice.currency)
 
 
-def _contractions(movements: Sequence[mrr.Movement], now: datetime) -> list[risk.Contraction]:
-    return [
-        risk.Contraction(Fraction(-one.amount_micros, one.before_micros), one.effective_at)
-        for one in movements
-        if one.type == "contraction" and one.before_micros and now - one.effective_at <= MEMORY
-    ]
-
-
-def _next_charge(held: Sequence[billing.SubscriptionRow]) -> datetime | None:
-    ends = [one.current_period_end_at for one in held if one.current_period_end_at and not one.ends_at]
-    return min(ends, default=None)
-
-
-def _renewals(held: Sequence[billing.SubscriptionRow]) -> list[datetime]:
-    return [
-        one.current_period_end_at for one in held if one.is_annual and one.current_period_end_at and not one.ends_at
-    ]
+def _contractions(pks: Collection[int], now: datetime) -> dict[int, list[risk.Contraction]]:
+    since = (now - MEMORY).astimezone(mrr.reporting_zone()).date()
+    chosen = mrr.MovementFilter(customer_pks=list(pks), types=("contraction",), first=since)
+    found: dict[int, list[risk.Contraction]] = {}
+    for one in mrr.movements(chosen, limit=MOST).movements:
+        if one.before_micros and now - one.effective_at <= MEMORY:
+            share = Fraction(-one.amount_micros, one.before_micros)
+            found.setdefault(one.customer_pk, []).append(risk.Contraction(share, one.effective_at))
+    return found

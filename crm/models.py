@@ -139,6 +139,28 @@ class Unmatched(models.Model):
         return f"{self.customer_id}: {self.reason}"
 
 
+class CustomerRisk(models.Model):
+    """A paying customer with at least one signal, as judged last; who has none has no row. No personal data."""
+
+    customer = models.OneToOneField("billing.Customer", on_delete=models.PROTECT, related_name="risk")
+    score = models.PositiveSmallIntegerField()
+    severity = models.CharField(max_length=6)
+    payment_severity = models.CharField(max_length=6)
+    parts = models.JSONField(default=list, help_text="[{signal, points, evidence, at}]")
+    since = models.DateTimeField(null=True)
+    past_due = models.JSONField(default=dict, help_text="MRR of past due subscriptions: {currency: micros}")
+    past_due_since = models.DateTimeField(null=True)
+    assessed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "customer at risk"
+        verbose_name_plural = "customers at risk"
+        indexes = [Index(fields=["-score", "customer"], name="risks_highest")]
+
+    def __str__(self) -> str:
+        return f"{self.customer_id}: {self.score}"
+
+
 class WorkState(models.TextChoices):
     WAITING = "waiting"
     HELD = "held"
@@ -183,7 +205,7 @@ class SyncRecord(Work):
     confirmed = models.PositiveBigIntegerField(default=0)
     salesforce_id = models.CharField(max_length=18, blank=True)
     fields_sent = models.JSONField(null=True, help_text="field values of the last confirmed or would-be write")
-    fields_before = models.JSONField(null=True, help_text="what Salesforce held then, where it was read")
+    fields_before = models.JSONField(null=True, help_text="what Salesforce held before: our last confirmed write")
 
     class Meta:
         verbose_name = "Salesforce record"

@@ -10,12 +10,13 @@ from typing import Any
 from django.conf import settings
 
 from billing import selectors as billing
-from crm import facts, risk
+from crm import facts
 from crm.channels.kinds import Dropped, Held
 from crm.channels.salesforce import fields as names
 from crm.ids import OPPORTUNITY, MalformedId, long_id
-from crm.models import Match, RecordKind, SyncRecord
+from crm.models import CustomerRisk, Match, RecordKind, SyncRecord
 from crm.outbox import UNMATCHED, beginning
+from crm.risk import Severity
 from mrr import selectors as mrr
 from mrr.engine import money
 
@@ -63,7 +64,7 @@ class Read:
     balances: Mapping[int, Sequence[mrr.Balance]]
     subscriptions: Mapping[int, Sequence[billing.SubscriptionRow]]
     money: Mapping[int, facts.Money]
-    risks: Mapping[int, risk.Risk]
+    risks: Mapping[int, CustomerRisk]
     opportunities: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -97,8 +98,6 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
     subscriptions = billing.subscriptions_of(everyone)
     movements = mrr.movements_of(everyone, has_reversed=True)
     balances = mrr.balances(of_accounts)
-    signals = facts.facts_of(of_accounts, subscriptions=subscriptions, movements=movements, now=now)
-    paying = {pk for pk, held in balances.items() if any(one.is_paying for one in held)}
     wanted = {line.subscription for pk in own for one in movements[pk] for line in one.lines}
     linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=wanted).exclude(salesforce_id="")
     return Read(
@@ -109,7 +108,7 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
         balances=balances,
         subscriptions=subscriptions,
         money=facts.money_of(of_accounts, now=now),
-        risks={pk: risk.assess(signals[pk], now=now) if pk in paying else risk.NONE for pk in of_accounts},
+        risks={row.customer_id: row for row in CustomerRisk.objects.filter(customer_id__in=of_accounts)},
         opportunities=dict(linked.values_list("key", "salesforce_id")),
     )
 
@@ -178,8 +177,9 @@ def _account_fields(pks: Sequence[int], read: Read) -> dict[str, Any]:
     balances = [one for pk in pks for one in read.balances.get(pk, ())]
     movements = [one for pk in pks for one in read.movements[pk] if not one.reverses and not one.reversed_by]
     monies = [read.money[pk] for pk in pks]
-    worst = max((read.risks[pk] for pk in pks), key=lambda found: found.score, default=risk.NONE)
-    payment = max((read.risks[pk].payment_severity for pk in pks), key=_SEVERITIES.index)
+    risks = [read.risks[pk] for pk in pks if pk in read.risks]
+    worst = max(risks, key=lambda found: found.score, default=None)
+    payment = max((Severity(one.payment_severity) for one in risks), key=_SEVERITIES.index, default=Severity.NONE)
     last = max((one.last_payment for one in monies if one.last_payment), key=lambda paid: paid.at, default=None)
     upcoming = [sub.current_period_end_at for pk in pks for sub in read.subscriptions.get(pk, ()) if sub.is_counted]
     return {
@@ -190,8 +190,8 @@ def _account_fields(pks: Sequence[int], read: Read) -> dict[str, Any]:
         "Last_Expansion_Date__c": _latest(movements, "expansion"),
         "Last_Contraction_Date__c": _latest(movements, "contraction"),
         "Payment_Risk__c": str(payment),
-        "Churn_Risk_Score__c": worst.score,
-        "Churn_Risk_Reasons__c": "\n".join(f"{part.points} {part.evidence}" for part in worst.parts) or None,
+        "Churn_Risk_Score__c": worst.score if worst else 0,
+        "Churn_Risk_Reasons__c": _reasons(worst) if worst else None,
         "In_Dispute__c": any(one.is_disputed for one in monies),
         "Stripe_Customer_Ids__c": ", ".join(read.customers[pk].stripe_id for pk in pks),
         "Last_Payment_Date__c": _day(last.at).isoformat() if last else None,
@@ -208,7 +208,11 @@ def _nothing() -> dict[str, Any]:
     return {needed.name: False if "boolean" in needed.types else None for needed in wanted}
 
 
-_SEVERITIES = list(risk.Severity)
+def _reasons(worst: CustomerRisk) -> str:
+    return "\n".join(f"{part['points']} {part['evidence']}" for part in worst.parts)
+
+
+_SEVERITIES = list(Severity)
 
 
 def _status(statuses: Collection[str]) -> str | None:

@@ -198,7 +198,7 @@ def _past_due(facts: Facts, now: datetime, weights: Weights) -> Iterable[Part]:
     if since is not None:
         days = max(1, (now - since).days)
         points = weights.long_past_due if days >= weights.long_past_due_from_day else weights.past_due
-        yield Part("past_due", points, f"Past due since {_day(since)}, {_days(days)}", since)
+        yield Part("past_due", points, f"Past due since {_day(since)}", since)
 
 
 def _open_invoice(facts: Facts, now: datetime, weights: Weights) -> Iterable[Part]:
@@ -305,10 +305,6 @@ def _amount(amount_minor: int, currency: str) -> str:
 
 def _day(at: datetime) -> str:
     return f"{at:%-d %b %Y}"
-
-
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
 
 
 def _percent(share: Fraction) -> str:
