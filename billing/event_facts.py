@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Min, QuerySet, Subquery, Value
 
 from billing import envelope
 from billing.models import EventState, StripeEvent, StripeSource
@@ -196,3 +196,44 @@ def _rows(found: QuerySet[StripeEvent]) -> list[EventRow]:
             "processed_at",
         )
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class InboxPulse:
+    """How fresh the inbox is: when the last event came, what waits or is parked in live sources, the oldest due."""
+
+    last_received_at: datetime | None = None
+    waiting: int = 0
+    parked: int = 0
+    oldest_due_at: datetime | None = None
+
+
+def inbox_pulse(*, now: datetime) -> InboxPulse:
+    """Return the pulse for the frame of every page: one query."""
+    stuck = StripeEvent.objects.exclude(state=EventState.PROCESSED).filter(source__livemode=True).order_by()
+    waiting = stuck.filter(state=EventState.WAITING)
+    last = (
+        StripeEvent.objects.order_by("-pk")
+        .annotate(
+            waiting=Subquery(_counted(waiting)),
+            parked=Subquery(_counted(stuck.filter(state=EventState.PARKED))),
+            oldest=Subquery(
+                waiting.filter(due_at__lte=now)
+                .annotate(one=Value(1))
+                .values("one")
+                .annotate(at=Min("due_at"))
+                .values("at")
+            ),
+        )
+        .values_list("received_at", "waiting", "parked", "oldest")
+        .first()
+    )
+    if last is None:
+        return InboxPulse()
+    received_at, waits, parked, oldest = last
+    return InboxPulse(received_at, waits or 0, parked or 0, oldest)
+
+
+def _counted(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
+    """Count rows inside another query."""
+    return rows.annotate(one=Value(1)).values("one").annotate(count=Count("pk")).values("count")

@@ -140,6 +140,12 @@ def unmatch(match_pk: int, *, by: str, now: datetime) -> Match:
     return made
 
 
+def snooze(customer_pk: int, *, until: datetime | None) -> None:
+    """Let an unmatched customer rest until a moment, or wake it (None); raises UnknownCustomer if it does not wait."""
+    if not Unmatched.objects.filter(customer_id=customer_pk).update(snoozed_until=until):
+        raise UnknownCustomer("This customer does not wait for an Account.")
+
+
 def _refuse_second(customer_pk: int) -> None:
     first = Match.objects.select_related("account").filter(customer_id=customer_pk, undone_at__isnull=True).first()
     if first is not None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum, Value
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
 from crm.models import (
@@ -163,7 +163,7 @@ class CandidateRow:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRow:
-    """A customer that waits for an Account. `mrr_micros` is its largest balance, in `currency`; `held` counts records."""
+    """A customer that waits for an Account: its largest balance, in `currency`, and how many records are held."""
 
     customer_pk: int
     source: str
@@ -177,6 +177,7 @@ class UnmatchedRow:
     status: str
     candidates: Sequence[CandidateRow]
     held: int
+    snoozed_until: datetime | None = None
 
     @property
     def mrr_minor(self) -> int:
@@ -326,6 +327,7 @@ def _unmatched_row(row: Unmatched, balances: Sequence[mrr.Balance], held: int) -
         status="snoozed" if row.snoozed_until else "waiting",
         candidates=[CandidateRow(**one) for one in row.candidates],
         held=held,
+        snoozed_until=row.snoozed_until,
     )
 
 
@@ -472,25 +474,24 @@ class RiskTotals:
 
 
 def at_risk(*, now: datetime, sources: Sequence[int] | None = None) -> RiskTotals:
-    """Return the totals of risk as judged last. Three queries."""
-    rows = _risks(sources)
-    sums = (
-        rows.filter(severity__in=("medium", "high"), customer__balances__mrr_micros__gt=0)
-        .values_list("severity", "customer__balances__currency")
-        .annotate(micros=Sum("customer__balances__mrr_micros"), count=Count("customer_id"))
-        .order_by()
+    """Return the totals of risk as judged last. One query."""
+    rows = _risks(sources).values_list(
+        "customer_id", "severity", "past_due", "customer__balances__currency", "customer__balances__mrr_micros"
     )
     risky: dict[str, RiskAmount] = {}
     high: dict[str, RiskAmount] = {}
-    for severity, currency, micros, count in sums:
-        risky[currency] = _plus(risky.get(currency), micros, count)
-        if severity == "high":
-            high[currency] = _plus(high.get(currency), micros, count)
+    past_due: dict[int, Mapping[str, int]] = {}
+    for customer_pk, severity, amounts, currency, micros in rows:
+        past_due[customer_pk] = amounts
+        if micros and severity in ("medium", "high"):
+            risky[currency] = _plus(risky.get(currency), micros, 1)
+            if severity == "high":
+                high[currency] = _plus(high.get(currency), micros, 1)
     late: dict[str, RiskAmount] = {}
-    for amounts in rows.filter(past_due_since__isnull=False).values_list("past_due", flat=True):
+    for amounts in past_due.values():
         for currency, micros in amounts.items():
             late[currency] = _plus(late.get(currency), micros, 1)
-    return RiskTotals(rows.count(), risky, high, late)
+    return RiskTotals(len(past_due), risky, high, late)
 
 
 def lost_lately(*, now: datetime, sources: Sequence[int] | None = None, days: int = 30) -> list[mrr.Movement]:
@@ -796,3 +797,100 @@ def _sync_rows(found: Sequence[Any]) -> tuple[SyncRow, ...]:
         )
         for row in found
     )
+
+
+# ---- for the frame of every page, and the workbench ----
+
+
+@dataclass(frozen=True, slots=True)
+class CrmPulse:
+    """What waits for people: unmatched customers, those at risk, parked records; and how Salesforce is connected."""
+
+    unmatched: int = 0
+    at_risk: int = 0
+    parked: int = 0
+    mode: str = ""
+    error: str = ""
+
+
+def pulse() -> CrmPulse:
+    """Return the pulse for the frame of every page: one query, two while Salesforce is not connected."""
+    counts = {
+        "unmatched": _counted(Unmatched.objects.all()),
+        "at_risk": _counted(CustomerRisk.objects.filter(customer__source__livemode=True)),
+        "parked": _counted(SyncRecord.objects.filter(state=WorkState.PARKED)),
+    }
+    org = SalesforceOrg.objects.order_by("pk").annotate(**{name: Subquery(rows) for name, rows in counts.items()})
+    found = org.values("unmatched", "at_risk", "parked", "mode", "error").first()
+    if found is not None:
+        return CrmPulse(**{name: value or ("" if name in ("mode", "error") else 0) for name, value in found.items()})
+    return CrmPulse(unmatched=Unmatched.objects.count())
+
+
+def _counted(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
+    """Count rows inside another query."""
+    return rows.order_by().annotate(one=Value(1)).values("one").annotate(count=Count("pk")).values("count")
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """The match that a person made last, to be undone."""
+
+    pk: int
+    customer_pk: int
+    customer_id: str
+    customer_name: str
+    account_id: str
+    account_name: str
+    matched_at: datetime
+
+
+def last_decision(username: str, *, since: datetime) -> DecisionRow | None:
+    """Return the last standing match that a person made since a moment."""
+    row = (
+        Match.objects.filter(matched_by=username, undone_at__isnull=True, matched_at__gte=since)
+        .select_related("account", "customer")
+        .order_by("-matched_at", "-pk")
+        .first()
+    )
+    if row is None:
+        return None
+    return DecisionRow(
+        row.pk,
+        row.customer_id,
+        row.customer.stripe_id,
+        row.customer.name,
+        row.account.salesforce_id,
+        row.account.name,
+        row.matched_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The customer that stands for a list: the one with the most MRR in a currency."""
+
+    customer_pk: int
+    customer_id: str
+    name: str
+    micros: int
+
+
+def largest_unmatched(currency: str, *, sources: Sequence[int] | None = None) -> Largest | None:
+    """Return the unmatched customer with the most MRR in a currency."""
+    return _largest(_unmatched(sources), currency)
+
+
+def largest_at_high_risk(currency: str, *, sources: Sequence[int] | None = None) -> Largest | None:
+    """Return the customer at high risk with the most MRR in a currency."""
+    return _largest(_risks(sources).filter(severity="high"), currency)
+
+
+def _largest(rows: QuerySet[Any], currency: str) -> Largest | None:
+    found = (
+        rows.filter(customer__balances__currency=currency, customer__balances__mrr_micros__gt=0)
+        .order_by("-customer__balances__mrr_micros", "customer_id")
+        .values_list("customer_id", "customer__stripe_id", "customer__name", "customer__balances__mrr_micros")
+        .first()
+    )
+    return Largest(*found) if found else None

@@ -33,6 +33,7 @@ from mrr.selectors.schedule import (
     movements_of_event,
 )
 from mrr.selectors.scope import day_start, reporting_zone
+from mrr.selectors.standing import Standing, standing
 from mrr.selectors.totals import CurrencyMrr, Gap, Mrr, gaps, mrr_at
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Series",
     "Share",
     "Shares",
+    "Standing",
     "View",
     "balance_shares",
     "balances",
@@ -83,4 +85,5 @@ __all__ = [
     "reporting_zone",
     "scheduled_shares",
     "series",
+    "standing",
 ]

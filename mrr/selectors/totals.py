@@ -153,7 +153,7 @@ def _from_balances(sources: Sequence[int]) -> tuple[dict[str, int], int]:
 
 
 def _gaps(sources: Sequence[int], *, unpriced: int, unconverted: int) -> tuple[Gap, ...]:
-    counts = billing.event_counts(sources)
+    counts = billing.unprocessed_counts(sources)
     all_gaps = (
         Gap("unpriced_items", unpriced),
         Gap("events_waiting", counts.waiting),
