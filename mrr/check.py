@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -52,27 +52,27 @@ def check(
     months: rollups.Sums = {}
     cohorts: rollups.Sums = {}
     for chunk in _chunks(billing.customer_pks()):
-        histories = billing.histories(chunk)
         customers += len(chunk)
         if repair:
             with transaction.atomic():
                 billing.lock_customers(chunk)
-                histories = billing.histories(chunk)
-                differences += len(ledger.post(histories, now=now))
+                differences += len(ledger.post(billing.histories(chunk), now=now))
+        histories, names = billing.histories(chunk), billing.customers(chunk)
         standing = ledger.standing_of(chunk)
         balances = _kept_balances(chunk)
         for pk, history in histories.items():
+            name = names[pk]
             found = ledger.replayed(history, now=now)
             posted = standing[pk]
             if as_of is not None:
                 posted = [movement for movement in posted if movement.effective_at <= as_of.timestamp()]
-            wrong = _movements_differ(history.stripe_id, found, posted) + (
-                _balances_differ(history.stripe_id, found, balances.get(pk, {})) if as_of is None else []
+            wrong = _movements_differ(name.stripe_id, found, posted) + (
+                _balances_differ(name.stripe_id, found, balances.get(pk, {})) if as_of is None else []
             )
             differences += len(wrong)
             for difference in wrong:
                 tell(difference)
-            lines += [fingerprint_line(history.source_slug, history.stripe_id, movement) for movement in posted]
+            lines += [fingerprint_line(name.source_slug, name.stripe_id, movement) for movement in posted]
             entries = ledger.standing_rows(posted)
             cohort = ledger.cohort_number(found)
             rollups.add(months, rollups.months_of(entries), sign=1, prefix=(history.source_pk,))
@@ -112,7 +112,7 @@ def fingerprint_line(source_slug: str, customer_id: str, movement: Movement) -> 
     )
 
 
-def _chunks(pks: Iterator[int]) -> Iterator[list[int]]:
+def _chunks(pks: Iterable[int]) -> Iterator[list[int]]:
     chunk: list[int] = []
     for pk in pks:
         chunk.append(pk)

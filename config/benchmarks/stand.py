@@ -95,7 +95,7 @@ def stand() -> Iterator[Stand]:
 
 def processor_seconds(pid: int) -> float:
     """Return user and system time of a process and all its descendants, those that ended included."""
-    return sum(_ticks(each) for each in [pid, *_descendants(pid)]) / TICKS
+    return sum(_ticks(each) for each in [pid, *descendants(pid)]) / TICKS
 
 
 def database_seconds() -> float:
@@ -107,7 +107,7 @@ def database_seconds() -> float:
 def memory_mib(pid: int) -> float:
     """Return the proportional memory of a process tree."""
     total = 0
-    for each in [pid, *_descendants(pid)]:
+    for each in [pid, *descendants(pid)]:
         try:
             text = Path(f"/proc/{each}/smaps_rollup").read_text()
         except OSError:
@@ -184,7 +184,7 @@ def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for each in _pids():
         children.setdefault(_parent(each), []).append(each)

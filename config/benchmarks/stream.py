@@ -12,7 +12,7 @@ EVENTS_A_CUSTOMER = 30
 
 
 def bodies(count: int) -> list[bytes]:
-    """Return `count` event bodies of one source in the order they happened, pretty-printed as Stripe's are (about 5 KB)."""
+    """Return `count` event bodies of one source, oldest first, pretty-printed as Stripe writes them (about 5 KB)."""
     customers = max(20, count // EVENTS_A_CUSTOMER)
     while True:
         told = story.events(now=NOW, customers=customers, months=24)[US]
