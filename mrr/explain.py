@@ -46,6 +46,20 @@ def explained(entry: Movement) -> list[ExplainedLine]:
     ]
 
 
+def sum_written(entry: Movement) -> str:
+    """Write an entry's amount as the sum of its lines: after, less before, and the exact total.
+
+    `$30.00 × 8 ÷ 1 month − $30.00 × 5 ÷ 1 month = $90.00`; a reversal turns the whole sum around.
+    """
+    lines = explained(entry)
+    terms = [("+", line.after) for line in lines if line.after] + [("−", line.before) for line in lines if line.before]
+    text = " ".join(f"{sign} {side.formula}" for sign, side in terms).removeprefix("+ ")
+    if entry.reverses:
+        text = f"−({text})"
+    sign = "−" if entry.amount_micros < 0 else ""
+    return f"{text} = {sign}{price(str(Decimal(abs(entry.amount_micros)).scaleb(-6)), entry.currency)}"
+
+
 def formula(terms: Mapping[str, Any], currency: str) -> str:
     """Write an item's monthly amount as people compute it: `$30.00 × 5 ÷ 1 month`, `$10.00 × 1 × 52 ÷ 12 months`.
 

@@ -31,6 +31,7 @@ from mrr.selectors.schedule import (
     movements_by_key,
     movements_of,
     movements_of_event,
+    mrr_by_subscription,
 )
 from mrr.selectors.scope import day_start, reporting_zone
 from mrr.selectors.standing import Standing, standing
@@ -80,6 +81,7 @@ __all__ = [
     "movements_of",
     "movements_of_event",
     "mrr_at",
+    "mrr_by_subscription",
     "parts_shown",
     "paying_customers",
     "reporting_zone",

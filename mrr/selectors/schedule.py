@@ -184,6 +184,16 @@ def movements_of_event(event_id: str, customer_pk: int) -> list[Movement]:
     return [row for row in rows if event_id in row.event_ids]
 
 
+def mrr_by_subscription(customer_pk: int) -> dict[str, int]:
+    """Return what each subscription of a customer is worth now, in micros: the sum of its lines that stand."""
+    found: dict[str, int] = {}
+    rows = _standing(LedgerEntry.objects.filter(customer_id=customer_pk))
+    for lines in rows.values_list("lines", flat=True):
+        for line in lines:
+            found[line["subscription"]] = found.get(line["subscription"], 0) + line["micros"]
+    return found
+
+
 def _filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
     rows = LedgerEntry.objects.filter(source_id__in=sources_or_live(chosen.sources))
     if chosen.basis is Basis.CLOSED:

@@ -1,0 +1,110 @@
+"""Cohorts: what is left of the customers of each month of acquisition."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dashboard.api import params
+from dashboard.api.routes import amounts, month_text, ratio, route
+from dashboard.roles import Ability
+from mrr import metrics
+from mrr import selectors as ledger
+from mrr.engine.money import shown
+
+
+class Interval(StrEnum):
+    MONTH = "month"
+
+
+class CellShape(serializers.Serializer[Any]):
+    period = serializers.IntegerField(help_text="Months since the month of acquisition.")
+    customers = serializers.IntegerField()
+    mrr_minor = serializers.IntegerField()
+    mrr_micros = serializers.IntegerField()
+    ratio = ratio()
+
+
+class CohortShape(serializers.Serializer[Any]):
+    cohort = serializers.CharField(help_text="YYYY-MM")
+    customers = serializers.IntegerField(help_text="Customers acquired.")
+    acquired_minor = serializers.IntegerField()
+    acquired_micros = serializers.IntegerField()
+    cells = CellShape(many=True)
+
+
+class CohortsShape(serializers.Serializer[Any]):
+    measure = serializers.ChoiceField(list(ledger.Measure))
+    interval = serializers.ChoiceField(list(Interval))
+    cohorts = CohortShape(many=True)
+
+
+EXAMPLE = {
+    "measure": "net_mrr",
+    "interval": "month",
+    "cohorts": [
+        {
+            "cohort": "2026-02",
+            "customers": 39,
+            **amounts(acquired=(1743100, 1743100000000)),
+            "cells": [
+                {"period": 0, "customers": 39, **amounts(mrr=(1743100, 1743100000000)), "ratio": "1.000000"},
+                {"period": 1, "customers": 38, **amounts(mrr=(1725669, 1725669000000)), "ratio": "0.990000"},
+            ],
+        }
+    ],
+}
+
+
+@route(
+    "GET",
+    Ability.SEE_FIGURES,
+    summary="Cohorts by month of acquisition",
+    shape=CohortsShape,
+    example=EXAMPLE,
+    parameters=[
+        OpenApiParameter("measure", str, enum=list(ledger.Measure), description="Logo unless given."),
+        OpenApiParameter("interval", str, enum=list(Interval)),
+        params.CURRENCY,
+        params.SOURCE,
+    ],
+    errors=[400],
+)
+def cohorts(request: Request) -> Response:
+    """What is left of each cohort at the end of each month until the running one, against what was acquired.
+
+    Months before a cohort's history begins are left out. `mrr` of a gross cell is Σ min(acquired, balance).
+    """
+    measure = params.choice(request, "measure", ledger.Measure, default=ledger.Measure.LOGO)
+    interval = params.choice(request, "interval", Interval, default=Interval.MONTH)
+    found = ledger.cohorts(
+        measure, today=params.today(), currency=params.currency(request), sources=params.source_pks(request)
+    )
+    return Response(
+        {
+            "measure": measure.value,
+            "interval": interval.value,
+            "cohorts": [
+                {
+                    "cohort": month_text(cohort.cohort),
+                    "customers": cohort.customers,
+                    **amounts(acquired=(shown(cohort.acquired_micros), cohort.acquired_micros)),
+                    "cells": [
+                        {
+                            "period": cell.period,
+                            "customers": cell.customers,
+                            **amounts(mrr=(shown(cell.micros), cell.micros)),
+                            "ratio": metrics.decimal_text(cell.ratio),
+                        }
+                        for cell in cohort.cells
+                    ],
+                }
+                for cohort in found.cohorts
+            ],
+        }
+    )
