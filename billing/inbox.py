@@ -83,11 +83,12 @@ def keep_read(source_pk: int, read: Sequence[tuple[bytes, Envelope]], *, origin:
     """Keep bodies whose envelopes are read already."""
     if not read:
         return Kept()
-    values: list[Any] = []
-    for raw, event in read:
-        values += _row(source_pk, raw, event, origin, now)
-    sql = INSERT + ", ".join([PLACEHOLDERS] * len(read)) + " ON CONFLICT DO NOTHING RETURNING state"
-    states = [state for (state,) in statements.run(sql, values)]
+    rows = [_row(source_pk, raw, event, origin, now) for raw, event in read]
+    if connection.vendor == "postgresql" and len(rows) > 1:
+        given, values = FROM_ARRAYS, [list(column) for column in zip(*rows, strict=True)]
+    else:
+        given, values = f"VALUES {', '.join([ONE_ROW] * len(rows))}", [value for row in rows for value in row]
+    states = [state for (state,) in statements.run(f"{INSERT} {given} ON CONFLICT DO NOTHING RETURNING state", values)]
     return Kept(len(states), len(read) - len(states), states.count(EventState.PARKED.value))
 
 
@@ -98,8 +99,13 @@ def claim_batch(*, limit: int, now: datetime, lease_seconds: int = LEASE_SECONDS
     counted before the work, because a worker that dies must not try for ever. Events come with their bodies, oldest
     first.
     """
-    pks = _leased(limit, now, lease_seconds)
-    return list(StripeEvent.objects.filter(pk__in=pks).order_by("pk")) if pks else []
+    taken = _take("", [], limit, now, lease_seconds)
+    customers = {(event.source_id, event.customer_id) for event in taken if event.customer_id}
+    if len(taken) == limit and customers:  # there may be more than was asked for
+        same = f"AND {statements.within('source_id')} AND {statements.within('customer_id', 'text')}"
+        keys: list[set[Any]] = [{source_pk for source_pk, _ in customers}, {name for _, name in customers}]
+        taken += _take(same, [statements.listed(key) for key in keys], limit, now, lease_seconds)
+    return sorted(taken, key=lambda event: event.pk)
 
 
 def mark(outcomes: Mapping[int, Outcome], *, now: datetime) -> None:
@@ -107,13 +113,12 @@ def mark(outcomes: Mapping[int, Outcome], *, now: datetime) -> None:
     groups: dict[Outcome, list[int]] = defaultdict(list)
     for pk, outcome in outcomes.items():
         groups[outcome].append(pk)
+    at = connection.ops.adapt_datetimefield_value(now)
     for outcome, pks in groups.items():
-        StripeEvent.objects.filter(pk__in=pks).update(
-            state=outcome.state,
-            reason=outcome.reason,
-            error=outcome.error,
-            processed_at=now,
-            leased_until=None,
+        statements.run(
+            f"UPDATE {TABLE} SET state = %s, reason = %s, error = %s, processed_at = %s, leased_until = NULL "
+            f"WHERE {statements.within('id')}",
+            [outcome.state.value, outcome.reason, outcome.error, at, statements.listed(pks)],
         )
 
 
@@ -208,8 +213,20 @@ COLUMNS = (
     "attempts",
     "due_at",
 )
-INSERT = f"INSERT INTO {StripeEvent._meta.db_table} ({', '.join(COLUMNS)}) VALUES "
-PLACEHOLDERS = f"({', '.join(['%s'] * len(COLUMNS))})"
+TABLE = StripeEvent._meta.db_table
+INSERT = f"INSERT INTO {TABLE} ({', '.join(COLUMNS)})"
+ONE_ROW = f"({', '.join(['%s'] * len(COLUMNS))})"
+# One text, and one plan, however many rows.
+TYPES = {
+    "source_id": "bigint",
+    "created_at": "timestamptz",
+    "livemode": "boolean",
+    "body": "bytea",
+    "received_at": "timestamptz",
+    "attempts": "integer",
+    "due_at": "timestamptz",
+}
+FROM_ARRAYS = f"SELECT * FROM unnest({', '.join(['%s::' + TYPES.get(column, 'text') + '[]' for column in COLUMNS])})"
 
 
 def _row(source_pk: int, raw: bytes, event: Envelope, origin: Origin, now: datetime) -> tuple[Any, ...]:
@@ -238,7 +255,6 @@ def _row(source_pk: int, raw: bytes, event: Envelope, origin: Origin, now: datet
 
 # ---- claiming ----
 
-TABLE = StripeEvent._meta.db_table
 FREE = "state = 'waiting' AND due_at <= %s AND (leased_until IS NULL OR leased_until <= {clock})"
 CLOCK = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 LATER = {
@@ -252,31 +268,18 @@ PICKED = {
 }
 
 
-def _leased(limit: int, now: datetime, lease_seconds: int) -> list[int]:
-    taken = _take("", [], limit, now, lease_seconds)
-    customers = {(source, customer) for _, source, customer in taken if customer}
-    if len(taken) == limit and customers:  # there may be more than was asked for
-        sources = sorted({source for source, _ in customers})
-        ids = sorted({customer for _, customer in customers})
-        same = f"AND source_id IN ({_marks(sources)}) AND customer_id IN ({_marks(ids)})"
-        taken += _take(same, [*sources, *ids], limit, now, lease_seconds)
-    return [pk for pk, _, _ in taken]
+# What the work needs, in the model's order; the rest is read only when asked for.
+CLAIMED = ("id", "source_id", "stripe_id", "type", "object_id", "customer_id", "body", "origin", "attempts")
 
 
-def _take(
-    only: str, values: Sequence[Any], limit: int, now: datetime, lease_seconds: int
-) -> list[tuple[int, int, str]]:
+def _take(only: str, values: Sequence[Any], limit: int, now: datetime, lease_seconds: int) -> list[StripeEvent]:
     vendor = connection.vendor
     free = FREE.format(clock=CLOCK[vendor])
     due = connection.ops.adapt_datetimefield_value(now)
     rows = f"SELECT id FROM {TABLE} WHERE {free} {only} ORDER BY due_at, id"
     taken = statements.run(
         f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "
-        f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING id, source_id, customer_id",
+        f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING {', '.join(CLAIMED)}",
         [lease_seconds, due, *values, limit],
     )
-    return [(pk, source_pk, customer_id) for pk, source_pk, customer_id in taken]
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join(["%s"] * len(values))
+    return [StripeEvent.from_db(connection.alias, CLAIMED, row) for row in taken]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 Json = Mapping[str, Any]
@@ -38,6 +38,21 @@ class Item:
     period_end: int | None = None
     discounts: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the item as plain JSON, without what is empty; from_json gives it back."""
+        kept = {name: value for name in _ITEM_PLAIN if (value := getattr(self, name)) is not None}
+        if self.is_custom:
+            kept["is_custom"] = True
+        if self.discounts:
+            kept["discounts"] = list(self.discounts)
+        return kept
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Item:
+        """Return the item that to_json wrote."""
+        empty: dict[str, Any] = {"quantity": None, "unit_amount_decimal": None}
+        return cls(**{**empty, **stored, "discounts": tuple(stored.get("discounts", ()))})
+
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
@@ -58,33 +73,25 @@ class SubscriptionState:
     pause_behavior: str | None = None
     cancellation_reason: str | None = None
     cancellation_feedback: str | None = None
-    discounts: tuple[str, ...] = field(default=())
+    discounts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as plain JSON, without what is empty; from_json gives it back."""
-        return _without_empty(asdict(self))
+        kept = {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
+        kept["items"] = [item.to_json() for item in self.items]
+        if self.discounts:
+            kept["discounts"] = list(self.discounts)
+        return kept
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> SubscriptionState:
         """Return the state that to_json wrote."""
-        items = tuple(
-            Item(**{**_ITEM_DEFAULTS, **item, "discounts": tuple(item.get("discounts", ()))})
-            for item in stored["items"]
-        )
+        items = tuple([Item.from_json(item) for item in stored["items"]])
         return cls(**{**stored, "items": items, "discounts": tuple(stored.get("discounts", ()))})
 
 
-_ITEM_DEFAULTS: dict[str, Any] = {"quantity": None, "unit_amount_decimal": None}
-
-
-def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in values.items() if value not in (None, (), False) or key in ("has_all_items",)}
-    kept["items"] = [_without_empty_item(item) for item in values["items"]]
-    return kept
-
-
-def _without_empty_item(item: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in item.items() if value is not None and value != () and value is not False}
+_ITEM_PLAIN: Final = tuple([field.name for field in fields(Item) if field.name not in ("discounts", "is_custom")])
+_PLAIN: Final = tuple([field.name for field in fields(SubscriptionState) if field.name not in ("items", "discounts")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,6 @@ class SubscriptionRow:
     cancellation_comment: str
     schedule: str
     metadata: dict[str, str]
-    prices: tuple[PriceRow, ...] = ()
     discounts: tuple[DiscountRow, ...] = ()
     coupons: tuple[CouponRow, ...] = ()
 
@@ -314,9 +320,7 @@ def subscription(obj: Json) -> SubscriptionRow:
     owner = _owner(obj)
     state, period_end = _state(obj)
     applied = [obj.get("discount"), *_list(obj.get("discounts"))]
-    prices: list[PriceRow] = []
     for item in obj["items"]["data"]:
-        prices.append(price(item["price"]))
         applied += _list(item.get("discounts"))
     found = _discounts(applied)
     details = obj.get("cancellation_details")
@@ -332,10 +336,14 @@ def subscription(obj: Json) -> SubscriptionRow:
         cancellation_comment=_said(details, "comment", 10_000) if isinstance(details, dict) else "",
         schedule=_reference(obj, "schedule"),
         metadata=_metadata(obj),
-        prices=tuple(prices),
         discounts=found,
         coupons=_coupons_of(found),
     )
+
+
+def prices_of(obj: Json) -> dict[str, Json]:
+    """Return the prices inside a subscription that could be read, as they are, by id."""
+    return {item["price"]["id"]: item["price"] for item in obj["items"]["data"]}
 
 
 def subscription_state(obj: Json) -> SubscriptionState:

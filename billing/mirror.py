@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.db import connection
 from django.db.models import Q
 
 from billing import envelope, layouts, ordering
@@ -35,7 +34,7 @@ from billing.models import (
     StripeSource,
     Subscription,
 )
-from billing.statements import moment, write
+from billing.statements import moment, select, write
 
 Key = tuple[int, str]  # a source's primary key and Stripe's id
 
@@ -72,14 +71,12 @@ NOT_NEEDED = Outcome(EventState.IGNORED, "not_needed")
 
 def lock_customers(customer_pks: Iterable[int]) -> None:
     """Lock customers' rows until the transaction ends, in the order every worker takes them."""
-    _locked(Q(pk__in=list(customer_pks)))
+    _locked({"id": set(customer_pks)})
 
 
-def _locked(wanted: Q) -> list[tuple[int, int, str, datetime | None, str]]:
-    rows = Customer.objects.filter(wanted).order_by("pk")
-    if connection.vendor == "postgresql":
-        rows = rows.select_for_update(no_key=True)  # rows that point at a customer may be added meanwhile
-    return list(rows.values_list("pk", "source_id", "stripe_id", "version_at", "version_event"))
+def _locked(*wanted: Mapping[str, set[Any]]) -> list[tuple[Any, ...]]:
+    columns = ("id", "source_id", "stripe_id", "version_at", "version_event")
+    return select(Customer, columns, *wanted, is_locked=True)
 
 
 # ---- what events mention ----
@@ -125,7 +122,7 @@ def _as_read(row: Any) -> Any:
 
 
 def _without_what_travels_inside(row: Any) -> Any:
-    return replace(row, prices=(), discounts=(), coupons=())
+    return replace(row, discounts=(), coupons=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +187,14 @@ class _Batch:
 
     def _take_locks(self, keys: set[Key], pks: set[int]) -> None:
         versions = self.versions.setdefault("customer", {})
-        wanted = (
-            Q(source_id__in={source_pk for source_pk, _ in keys}, stripe_id__in={i for _, i in keys}) if keys else Q()
-        )
-        for pk, source_pk, stripe_id, version_at, version_event in _locked(wanted | Q(pk__in=pks) if pks else wanted):
+        wanted: list[dict[str, set[Any]]] = []
+        if keys:
+            wanted.append(_wanted(keys))
+        if pks:
+            wanted.append({"id": pks})
+        for pk, source_pk, stripe_id, version_at, version_event in _locked(*wanted):
             self.customers[source_pk, stripe_id] = pk
-            versions[source_pk, stripe_id] = (_seconds(version_at), version_event)
+            versions[source_pk, stripe_id] = (version_at, version_event)
 
     def _find_payers(self) -> None:
         """Disputes and refunds name a charge: its customer is theirs."""
@@ -227,7 +226,7 @@ class _Batch:
             if name != "customer":
                 keys = {mention.key for mention in mentions}
                 self.versions[name] = {
-                    (source_pk, stripe_id): (_seconds(version_at), version_event)
+                    (source_pk, stripe_id): (version_at, version_event)
                     for source_pk, stripe_id, version_at, version_event in _of_keys(
                         KINDS[name].model, keys, "version_at", "version_event"
                     )
@@ -275,16 +274,17 @@ class _Batch:
     ) -> dict[Key, tuple[list[int], list[int]]]:
         """For each object the events of its last second and of the one before it: applied earlier, or in this batch."""
         times: dict[Key, dict[int, list[int]]] = {key: defaultdict(list) for key in last_at}
-        kept = StripeEvent.objects.filter(
-            source_id__in={source for source, _ in last_at}, object_id__in={stripe_id for _, stripe_id in last_at}
-        )
-        fields = ("pk", "source_id", "object_id", "created_at", "state", "type")
-        for pk, source_pk, object_id, created_at, state, event_type in kept.values_list(*fields):
+        wanted: dict[str, set[Any]] = {
+            "source_id": {source_pk for source_pk, _ in last_at},
+            "object_id": {name for _, name in last_at},
+        }
+        columns = ("id", "source_id", "object_id", "created_at", "state", "type")
+        for pk, source_pk, object_id, created, state, event_type in select(StripeEvent, columns, wanted):
             key = (source_pk, object_id)
-            if key not in times or created_at is None or event_type not in HANDLERS:
+            if key not in times or created is None or event_type not in HANDLERS:
                 continue
             if pk in here or state == EventState.PROCESSED:
-                times[key][_seconds(created_at) or 0].append(pk)
+                times[key][created].append(pk)
         found: dict[Key, tuple[list[int], list[int]]] = {}
         for key, last in last_at.items():
             before = max((second for second in times[key] if second < last), default=None)
@@ -293,25 +293,31 @@ class _Batch:
 
     def _write_what_travels_inside(self) -> None:
         """Add prices, coupons and discounts told inside another object: their terms never change, the first will do."""
-        prices: dict[Key, dict[str, Any]] = {}
+        prices: dict[Key, Mapping[str, Any]] = {}
         coupons: dict[Key, dict[str, Any]] = {}
         discounts: dict[Key, dict[str, Any]] = {}
         for name in ("customer", "subscription", "discount"):
             for mention in self.mentions.get(name, ()):
                 source_pk = mention.key[0]
-                for price in getattr(mention.row, "prices", ()):
-                    if (source_pk, price.id) not in prices:
-                        prices[source_pk, price.id] = _price_columns(source_pk, price)
+                if name == "subscription":
+                    for price_id, price in layouts.prices_of(mention.obj).items():
+                        prices.setdefault((source_pk, price_id), price)
                 for coupon in mention.row.coupons:
                     coupons[source_pk, coupon.id] = _coupon_columns(source_pk, coupon)
                 for discount in getattr(mention.row, "discounts", ()):
                     payer = self.customers.get(_customer_key(mention) or (0, ""))
                     discounts[source_pk, discount.id] = _discount_columns(source_pk, discount, payer)
-        for model, rows in ((Price, prices), (Coupon, coupons), (Discount, discounts)):
-            if rows:
-                known = {(source_pk, stripe_id) for source_pk, stripe_id in _of_keys(model, set(rows))}
-                new = [{**row, **NOT_TOLD} for key, row in rows.items() if key not in known]
-                write(model, new, key=("source_id", "stripe_id"))
+        self._add_unknown(Price, {key: _read_price(*key, price) for key, price in self._unknown(Price, prices).items()})
+        self._add_unknown(Coupon, self._unknown(Coupon, coupons))
+        self._add_unknown(Discount, self._unknown(Discount, discounts))
+
+    def _unknown(self, model: type[Mirrored], rows: Mapping[Key, Any]) -> dict[Key, Any]:
+        known = {(source_pk, stripe_id) for source_pk, stripe_id in _of_keys(model, set(rows))}
+        return {key: row for key, row in rows.items() if key not in known}
+
+    def _add_unknown(self, model: type[Mirrored], rows: Mapping[Key, dict[str, Any] | None]) -> None:
+        new = [{**row, **NOT_TOLD} for row in rows.values() if row]
+        write(model, new, key=("source_id", "stripe_id"))
 
     def _write_kind(self, kind: Kind, winners: Sequence[Mention | None]) -> None:
         told = [mention for mention in winners if mention is not None and not self._stands_already(mention)]
@@ -426,16 +432,17 @@ def _of_keys(model: type[Mirrored], keys: set[Key], *columns: str) -> Iterator[t
     """The rows of these keys: source, Stripe's id, and the columns asked for."""
     if not keys:
         return
-    rows = model._default_manager.filter(
-        source_id__in={source_pk for source_pk, _ in keys}, stripe_id__in={stripe_id for _, stripe_id in keys}
-    )
-    for row in rows.values_list("source_id", "stripe_id", *columns):
+    wanted: dict[str, set[Any]] = {
+        "source_id": {source_pk for source_pk, _ in keys},
+        "stripe_id": {stripe_id for _, stripe_id in keys},
+    }
+    for row in select(model, ("source_id", "stripe_id", *columns), wanted):
         if (row[0], row[1]) in keys:  # the same id may stand in another source
             yield row
 
 
-def _seconds(at: datetime | None) -> int | None:
-    return None if at is None else int(at.timestamp())
+def _wanted(keys: Iterable[Key], column: str = "stripe_id") -> dict[str, set[Any]]:
+    return {"source_id": {source_pk for source_pk, _ in keys}, column: {stripe_id for _, stripe_id in keys}}
 
 
 # ---- columns ----
@@ -521,6 +528,13 @@ def _price_columns(source_pk: int, row: layouts.PriceRow) -> dict[str, Any]:
         "transform_quantity": row.transform_quantity,
         "is_active": row.is_active,
     }
+
+
+def _read_price(source_pk: int, _price_id: str, obj: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        return _price_columns(source_pk, layouts.price(obj))
+    except LayoutError:
+        return None  # the subscription could be read: it does not depend on what is wrong here
 
 
 def _product_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
@@ -824,11 +838,12 @@ def _finish_disputes(
 def _catch_up(batch: _Batch, name: str, told: Sequence[Mention]) -> None:
     """Note the time of an event that came too late to be its object's last word."""
     missed = {mention.key for mention in batch.mentions[name]} & batch.latest.keys() - {mention.key for mention in told}
-    model, column = KINDS[name].model, {"invoice": "last_failed_at", "dispute": "closed_at"}[name]
+    rows: Any = KINDS[name].model._default_manager
+    column = {"invoice": "last_failed_at", "dispute": "closed_at"}[name]
     for source_pk, stripe_id in sorted(missed):
         at = datetime.fromtimestamp(batch.latest[source_pk, stripe_id], UTC)
         earlier = Q(**{column: None}) | Q(**{f"{column}__lt": at})
-        model._default_manager.filter(earlier, source_id=source_pk, stripe_id=stripe_id).update(**{column: at})
+        rows.filter(earlier, source_id=source_pk, stripe_id=stripe_id).update(**{column: at})
 
 
 def _finish_charges(
@@ -840,7 +855,7 @@ def _finish_charges(
         waiting = model.objects.filter(
             source_id__in={source_pk for source_pk, _ in charges},
             charge_id__in={stripe_id for _, stripe_id in charges},
-            customer_id=None,
+            customer__isnull=True,
         )
         for pk, source_pk, charge_id in waiting.values_list("pk", "source_id", "charge_id"):
             if (source_pk, charge_id) in charges:

@@ -160,12 +160,12 @@ def _deletions(customers: set[tuple[int, str]]) -> dict[tuple[int, str], tuple[i
         source_id__in={source_pk for source_pk, _ in customers},
         object_id__in={stripe_id for _, stripe_id in customers},
         type="customer.deleted",
-        created_at__isnull=False,
     ).exclude(state=EventState.PARKED)
     found: dict[tuple[int, str], tuple[int, str, bool]] = {}
     for source_pk, object_id, created_at, event_id, origin in events.values_list(
         "source_id", "object_id", "created_at", "stripe_id", "origin"
     ):
-        told = (int(created_at.timestamp()), event_id, origin == Origin.WEBHOOK)
-        found[source_pk, object_id] = min(told, found.get((source_pk, object_id), told))
+        if created_at is not None:
+            told = (int(created_at.timestamp()), event_id, origin == Origin.WEBHOOK)
+            found[source_pk, object_id] = min(told, found.get((source_pk, object_id), told))
     return found

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from django.db import connection, models
@@ -19,7 +20,7 @@ def run(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     Django's own cursor for PostgreSQL writes the values into the text: a body doubles, and each text is planned anew.
     Here they travel apart, so that the server keeps the plan.
     """
-    if connection.vendor != "postgresql" or connection.queries_logged:
+    if _vendor() != "postgresql" or connection.queries_logged:
         with connection.cursor() as plain:
             plain.execute(sql, values)
             return plain.fetchall() if plain.description else []
@@ -29,6 +30,35 @@ def run(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as apart:
         apart.execute(sql, values)
         return apart.fetchall() if apart.description else []
+
+
+def select(
+    model: type[models.Model], columns: Sequence[str], *wanted: Mapping[str, Collection[Any]], is_locked: bool = False
+) -> list[tuple[Any, ...]]:
+    """Return columns of the rows whose key columns each have one of the values given; times come as Unix seconds.
+
+    Several `wanted` are alternatives. `is_locked` holds the rows until the transaction ends, taken in the order of
+    their primary keys; rows that point at them may be added meanwhile. (SQLite's transactions are alone anyway.)
+    """
+    kinds = tuple([tuple([(column, _kind(values)) for column, values in part.items()]) for part in wanted])
+    sql = _select(model, tuple(columns), kinds, is_locked, _vendor())
+    return run(sql, [listed(values) for part in wanted for values in part.values()])
+
+
+def _kind(values: Collection[Any]) -> str:
+    return "text" if isinstance(next(iter(values), 0), str) else "bigint"
+
+
+def within(column: str, kind: str = "bigint") -> str:
+    """Return the condition that a column has one of the values that `listed` sends."""
+    if _vendor() == "postgresql":
+        return f"{column} = ANY(%s::{kind}[])"
+    return f"{column} IN (SELECT value FROM json_each(%s))"
+
+
+def listed(values: Collection[Any]) -> Any:
+    """Return values as the one parameter that `within` asks for: the text stays the same, however many there are."""
+    return list(values) if _vendor() == "postgresql" else json.dumps(list(values))
 
 
 def write(
@@ -50,7 +80,7 @@ def write(
         chunk = ordered[start : start + CHUNK]
         columns = tuple(chunk[0])
         own = tuple(update.items()) if isinstance(update, Mapping) else tuple([(name, "") for name in update or ()])
-        if connection.vendor == "postgresql":
+        if _vendor() == "postgresql":
             sql = _recordset(model, columns, tuple(key), own, tuple(returning))
             found += run(sql, [json.dumps(chunk)])
         else:
@@ -60,16 +90,39 @@ def write(
 
 
 def moment(unix_seconds: int | None) -> str | None:
-    """Return a time as the text both databases read."""
-    return None if unix_seconds is None else _moment(unix_seconds, connection.vendor)
+    """Return a time as the text that the database reads."""
+    return None if unix_seconds is None else _moment(unix_seconds, _vendor())
+
+
+@cache
+def _vendor() -> str:
+    return connection.vendor
 
 
 @lru_cache(maxsize=8192)
 def _moment(unix_seconds: int, vendor: str) -> str:
-    from datetime import UTC, datetime
-
     text = datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return f"{text}+00" if vendor == "postgresql" else text
+
+
+@lru_cache(maxsize=256)
+def _select(
+    model: type[models.Model],
+    columns: tuple[str, ...],
+    wanted: tuple[tuple[tuple[str, str], ...], ...],
+    is_locked: bool,
+    vendor: str,
+) -> str:
+    fields = {field.column: field for field in model._meta.concrete_fields}
+    seconds = "extract(epoch FROM {0})::bigint" if vendor == "postgresql" else "CAST(strftime('%%s', {0}) AS INTEGER)"
+    shown = [
+        seconds.format(f'"{column}"') if isinstance(fields[column], models.DateTimeField) else f'"{column}"'
+        for column in columns
+    ]
+    parts = [" AND ".join([within(f'"{column}"', kind) for column, kind in part]) for part in wanted]
+    where = " OR ".join([f"({part})" for part in parts])
+    lock = " ORDER BY id FOR NO KEY UPDATE" if is_locked and vendor == "postgresql" else ""
+    return f"SELECT {', '.join(shown)} FROM {model._meta.db_table} WHERE {where}{lock}"
 
 
 @lru_cache(maxsize=256)
