@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
+from crm import risk
 from crm.models import (
     Account,
     Contact,
@@ -198,23 +199,29 @@ class UnmatchedPlace:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedPage:
-    """Unmatched customers, the largest MRR first, and the place after the last, None at the end."""
+    """Unmatched customers, the largest MRR first; the list goes on after `following` and before `preceding`, if set."""
 
     rows: tuple[UnmatchedRow, ...]
     following: UnmatchedPlace | None
+    preceding: UnmatchedPlace | None = None
 
 
 def unmatched(
     *,
     limit: int,
     after: UnmatchedPlace | None = None,
+    before: UnmatchedPlace | None = None,
     reason: str = "",
     search: str = "",
     searches_people: bool = True,
     sources: Sequence[int] | None = None,
     customer_pk: int | None = None,
+    snoozed_at: datetime | None = None,
+    awake_at: datetime | None = None,
 ) -> UnmatchedPage:
     """Return customers that wait for an Account, the largest MRR first. Three queries.
+
+    `awake_at` leaves out those that a person put to rest beyond that moment, `snoozed_at` keeps only them.
 
     Unless `searches_people`, only ids are searched: a hit by name would tell the name.
     """
@@ -223,6 +230,10 @@ def unmatched(
         rows = rows.filter(reason=reason)
     if customer_pk is not None:
         rows = rows.filter(customer_id=customer_pk)
+    if snoozed_at is not None:
+        rows = rows.filter(snoozed_until__gt=snoozed_at)
+    if awake_at is not None:
+        rows = rows.filter(Q(snoozed_until__isnull=True) | Q(snoozed_until__lte=awake_at))
     if search:
         fits = Q(customer__stripe_id__startswith=search)
         if searches_people:
@@ -230,9 +241,11 @@ def unmatched(
         rows = rows.filter(fits)
     if after is not None:
         rows = rows.filter(Q(mrr__lt=after.mrr_micros) | Q(mrr=after.mrr_micros, customer_id__gt=after.customer_pk))
-    ordered = rows.select_related("customer__source").order_by("-mrr", "customer_id")
-    found: list[Any] = list(ordered[: limit + 1])
-    shown_rows = found[:limit]
+    if before is not None:
+        rows = rows.filter(Q(mrr__gt=before.mrr_micros) | Q(mrr=before.mrr_micros, customer_id__lt=before.customer_pk))
+    order = ("mrr", "-customer_id") if before else ("-mrr", "customer_id")
+    found: list[Any] = list(rows.select_related("customer__source").order_by(*order)[: limit + 1])
+    shown_rows, first, last = _cut(found, limit, after, before)
     pks = [row.customer_id for row in shown_rows]
     balances = mrr.balances(pks)
     held = dict(
@@ -241,8 +254,24 @@ def unmatched(
         .annotate(count=Count("pk"))
     )
     page = tuple(_unmatched_row(row, balances[row.customer_id], held.get(row.customer_id, 0)) for row in shown_rows)
-    following = UnmatchedPlace(found[limit - 1].mrr, found[limit - 1].customer_id) if len(found) > limit else None
-    return UnmatchedPage(page, following)
+    return UnmatchedPage(
+        page,
+        following=UnmatchedPlace(last.mrr, last.customer_id) if last else None,
+        preceding=UnmatchedPlace(first.mrr, first.customer_id) if first else None,
+    )
+
+
+def _cut(found: list[Any], limit: int, after: Any, before: Any) -> tuple[list[Any], Any, Any]:
+    """Return the rows of a page in order, and the first and last of them where the list goes on beyond.
+
+    `found` holds one row more than the page if there is one, and comes backwards when the page leads up to a place.
+    """
+    goes_on, rows = len(found) > limit, found[:limit]
+    if before is not None:
+        rows.reverse()
+    has_earlier = goes_on if before is not None else after is not None
+    has_later = True if before is not None else goes_on
+    return rows, rows[0] if rows and has_earlier else None, rows[-1] if rows and has_later else None
 
 
 def unmatched_reasons(*, sources: Sequence[int] | None = None) -> dict[str, int]:
@@ -333,6 +362,8 @@ def _unmatched_row(row: Unmatched, balances: Sequence[mrr.Balance], held: int) -
 
 # ---- at risk ----
 
+MEDIUM_FROM, HIGH_FROM = risk.DEFAULT.medium_from, risk.DEFAULT.high_from
+
 
 @dataclass(frozen=True, slots=True)
 class RiskPart:
@@ -418,16 +449,18 @@ class RiskPlace:
 
 @dataclass(frozen=True, slots=True)
 class RiskPage:
-    """Customers at risk, the highest score first, and the place after the last, None at the end."""
+    """Customers at risk, the highest score first; the list goes on after `following` and before `preceding`, if set."""
 
     rows: tuple[RiskRow, ...]
     following: RiskPlace | None
+    preceding: RiskPlace | None = None
 
 
 def at_risk_rows(
     *,
     limit: int,
     after: RiskPlace | None = None,
+    before: RiskPlace | None = None,
     severity: str = "",
     signal: str = "",
     sources: Sequence[int] | None = None,
@@ -440,10 +473,16 @@ def at_risk_rows(
         rows = rows.filter(parts__icontains=f'"{signal}"')
     if after is not None:
         rows = rows.filter(Q(score__lt=after.score) | Q(score=after.score, customer_id__gt=after.customer_pk))
-    found = list(rows.select_related("customer__source").order_by("-score", "customer_id")[: limit + 1])
-    page = _risk_rows(found[:limit])
-    end = found[limit - 1] if len(found) > limit else None
-    return RiskPage(page, RiskPlace(end.score, end.customer_id) if end else None)
+    if before is not None:
+        rows = rows.filter(Q(score__gt=before.score) | Q(score=before.score, customer_id__lt=before.customer_pk))
+    order = ("score", "-customer_id") if before else ("-score", "customer_id")
+    found = list(rows.select_related("customer__source").order_by(*order)[: limit + 1])
+    shown_rows, first, last = _cut(found, limit, after, before)
+    return RiskPage(
+        _risk_rows(shown_rows),
+        following=RiskPlace(last.score, last.customer_id) if last else None,
+        preceding=RiskPlace(first.score, first.customer_id) if first else None,
+    )
 
 
 def risk_of(customer_pk: int) -> RiskRow | None:
@@ -894,3 +933,19 @@ def _largest(rows: QuerySet[Any], currency: str) -> Largest | None:
         .first()
     )
     return Largest(*found) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """Customers that a person put to rest, and the Salesforce records that are held for all who wait."""
+
+    snoozed: int = 0
+    held: int = 0
+    held_since: datetime | None = None
+
+
+def resting(*, now: datetime) -> Resting:
+    """Return what the workbench shows above its queue. Two queries."""
+    held = SyncRecord.objects.filter(state=WorkState.HELD).aggregate(count=Count("pk"), since=Min("created_at"))
+    snoozed = Unmatched.objects.filter(snoozed_until__gt=now).count()
+    return Resting(snoozed, held["count"], held["since"])
