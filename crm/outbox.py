@@ -145,11 +145,21 @@ def _want_newer(keys: Mapping[str, Collection[str]], *, now: datetime) -> None:
 
 
 def release(customer_pks: Collection[int], *, now: datetime) -> int:
-    """Let held work of customers go, because they have an Account now; returns how many records."""
-    held = SyncRecord.objects.filter(
-        customer_id__in=customer_pks, state=WorkState.HELD, error_code__in=(UNMATCHED, NO_ORG)
-    )
-    return held.update(state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error="")
+    """Let held work of customers go, because they have an Account now; returns how many records.
+
+    What was written for them under an earlier match is owed again, so that it points at the Account.
+    """
+    records = SyncRecord.objects.filter(customer_id__in=customer_pks)
+    held = records.filter(state=WorkState.HELD, error_code__in=(UNMATCHED, NO_ORG))
+    released = held.update(state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error="")
+    written = records.filter(state=WorkState.SENT)
+    return released + written.update(state=WorkState.WAITING, wanted=F("wanted") + 1, due_at=now, attempts=0)
+
+
+def org_connected() -> None:
+    """Say of what was held because no org was connected that it waits for a match now."""
+    held = SyncRecord.objects.filter(state=WorkState.HELD, error_code=NO_ORG)
+    held.update(error_code=UNMATCHED)
 
 
 def point_anew(customer_pks: Collection[int], *, now: datetime) -> None:

@@ -154,7 +154,7 @@ def _with_opportunities(
     outcomes: dict[int, Outcome] = {}
     looking = {pk: made for pk, made in built.items() if made.begun is not None and not made.their_id}
     if looking:
-        stage = _won_stage(client)
+        stage = _known_won_stage(client)
         candidates = _candidates(client, [(made.account_id, made.begun) for made in looking.values() if made.begun])
         chosen_ids: dict[str, str] = {}
         for pk, made in looking.items():
@@ -193,14 +193,19 @@ def _corrected(made: Built, row: SyncRecord, *, now: datetime) -> Built:
     return replace(made, fields={**made.fields, "CloseDate": made.begun.on.isoformat(), "Amount": made.begun.amount})
 
 
-def _won_stage(client: Client) -> str:
-    """Return the org's won stage, asked once: the first that is won and active."""
+def won_stage(client: Client) -> str:
+    """Return the org's won stage: the first that is won and active."""
+    soql = "SELECT ApiName, MasterLabel FROM OpportunityStage WHERE IsWon = true AND IsActive = true ORDER BY SortOrder"
+    found = [str(one.get("ApiName") or one.get("MasterLabel") or "") for one in client.query(soql)]
+    return found[0] if found else DEFAULT_WON_STAGE
+
+
+def _known_won_stage(client: Client) -> str:
+    """Return the won stage, asked once of each org."""
     from crm.models import SalesforceOrg
 
     if not client.org.won_stage:
-        soql = "SELECT ApiName, MasterLabel FROM OpportunityStage WHERE IsWon = true AND IsActive = true ORDER BY SortOrder"
-        found = [str(one.get("ApiName") or one.get("MasterLabel") or "") for one in client.query(soql)]
-        client.org.won_stage = found[0] if found else DEFAULT_WON_STAGE
+        client.org.won_stage = won_stage(client)
         SalesforceOrg.objects.filter(pk=client.org.pk).update(won_stage=client.org.won_stage)
     return client.org.won_stage
 

@@ -30,8 +30,8 @@ class Client:
         """Keep what the last answer said of the org's calls, and hang up."""
         if self.session.usage:
             used, limit = self.session.usage
-            SalesforceOrg.objects.filter(pk=self.org.pk).update(calls_used=used, calls_limit=limit)
             self.org.calls_used, self.org.calls_limit = used, limit
+            SalesforceOrg.objects.filter(pk=self.org.pk).update(calls_used=used, calls_limit=limit)
         self.session.close()
 
     def __enter__(self) -> Client:
@@ -90,7 +90,7 @@ class Client:
         try:
             return self._heard(lambda: ask(self._salesforce()), is_write=is_write)
         except ChannelError as refusal:
-            if refusal.code != errors.DEAD_SESSION:
+            if refusal.code != errors.DEAD_SESSION or self.org.pk is None:
                 raise
         self._token = oauth.renewed(self.org.pk, dead=self._token, now=self.now)
         return self._heard(lambda: ask(self._salesforce()), is_write=is_write)

@@ -1,0 +1,1 @@
+"""Who is told: matching, the outbox, the channels, risk."""

@@ -1,0 +1,53 @@
+"""A fake Salesforce over TLS, and our connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.utils import timezone
+
+from crm import connections
+from crm.models import SalesforceOrg
+from tests.fakes.salesforce import FakeSalesforce
+from tests.scenario import Scenario
+
+
+@pytest.fixture
+def scenario(db) -> Scenario:
+    return Scenario()
+
+
+@pytest.fixture
+def salesforce(monkeypatch) -> Iterator[FakeSalesforce]:
+    with FakeSalesforce() as fake:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", fake.ca_file)
+        yield fake
+
+
+def login(fake: FakeSalesforce, **changed: str) -> connections.Login:
+    values = {"instance_url": fake.url, "client_id": fake.client_id, "client_secret": fake.client_secret}
+    return connections.Login(**{**values, **changed})
+
+
+@pytest.fixture
+def shadow(db, salesforce) -> SalesforceOrg:
+    """A connection as it is made: in shadow mode."""
+    return connections.connect(login(salesforce), now=timezone.now()).org
+
+
+@pytest.fixture
+def live(db, salesforce) -> SalesforceOrg:
+    org = connections.connect(login(salesforce), mode="live", now=timezone.now()).org
+    salesforce.forgets_requests()
+    return org
+
+
+def reads(fake: FakeSalesforce) -> None:
+    """Let the mirror see what was added to the fake, and the unmatched try again."""
+    from crm import accounts, matching
+
+    SalesforceOrg.objects.update(mirrored_to=None)
+    accounts.refresh(now=timezone.now())
+    matching.match_waiting(now=timezone.now())
+    fake.forgets_requests()
