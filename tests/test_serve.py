@@ -1,0 +1,138 @@
+"""The process tree as operators meet it: it starts, stops within ten seconds, and recovers from a wedged cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve an empty install on a free port; gives the process and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    environment |= {"DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    with (tmp_path / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "2"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(lambda: process.poll() is not None or _status(f"{address}/healthz") == 200, seconds=40)
+            assert process.poll() is None, (tmp_path / "serve.log").read_text()
+            yield process, address
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=15)
+
+
+def test_it_is_ready_once_the_workers_beat_and_prints_the_setup_link(
+    tree: tuple[subprocess.Popen[str], str], tmp_path: Path
+) -> None:
+    _, address = tree
+
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+
+    assert f"{address}/dashboard/setup/?code=" in (tmp_path / "serve.log").read_text()
+
+
+def test_sigterm_stops_everything_within_ten_seconds(tree: tuple[subprocess.Popen[str], str]) -> None:
+    process, address = tree
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+    members = _descendants(process.pid)
+    assert len(members) >= 7  # web and its process, workers with theirs, watchdog
+
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=10)
+
+    assert process.returncode == 0
+    _wait_for(lambda: not any(_is_alive(pid) for pid in members), seconds=2)
+
+
+def test_killed_parts_come_back(tree: tuple[subprocess.Popen[str], str]) -> None:
+    process, address = tree
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+
+    for pid in _children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+
+    _wait_for(lambda: _status(f"{address}/healthz") == 200, seconds=20)
+    _wait_for(lambda: len(_descendants(process.pid)) >= 7, seconds=20)
+
+
+def test_a_wedged_cluster_works_again_within_a_minute(tree: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
+    """A worker killed while it waits leaves the task queue locked: its successors wait for ever, and look alive."""
+    process, address = tree
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+    sentinel = next(pid for child in _children(process.pid) for pid in _children(child) if len(_children(pid)) >= 4)
+    time.sleep(3)  # the workers are idle: one of them waits inside the lock
+
+    for worker in sorted(_children(sentinel))[:2]:
+        os.kill(worker, signal.SIGKILL)
+    killed = time.monotonic()
+
+    _wait_for(lambda: not _is_alive(sentinel), seconds=58)
+    _wait_for(lambda: _beats_again(address), seconds=60 - (time.monotonic() - killed))
+    assert "the workers are stuck" in (tmp_path / "serve.log").read_text()
+
+
+def _beats_again(address: str) -> bool:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return any(line.startswith('ledger_age_seconds{of="worker_beat"}') and float(line.split()[1]) < 5 for line in lines)
+
+
+def _wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not so after {seconds:.0f} s"
+        time.sleep(0.2)
+
+
+def _status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _descendants(pid: int) -> list[int]:
+    return [one for child in _children(pid) for one in (child, *_descendants(child))]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
