@@ -6,7 +6,7 @@ import pytest
 
 from mrr import metrics
 
-# A pays 100, B 200 and C 300 at the start; A pays 150, B 100 and C nothing at the end; D is new with 80, E is back with 50.
+# A pays 100, then 150; B 200, then 100; C 300, then nothing; D is new with 80 and E is back with 50.
 OPENING, NEW, BACK, UP, DOWN, GONE = 600, 80, 50, 50, -100, -300
 
 
