@@ -860,9 +860,10 @@ def pulse() -> CrmPulse:
         "parked": _counted(SyncRecord.objects.filter(state=WorkState.PARKED)),
     }
     org = SalesforceOrg.objects.order_by("pk").annotate(**{name: Subquery(rows) for name, rows in counts.items()})
-    found = org.values("unmatched", "at_risk", "parked", "mode", "error").first()
+    found: Any = org.values_list("unmatched", "at_risk", "parked", "mode", "error").first()  # type: ignore[misc]
     if found is not None:
-        return CrmPulse(**{name: value or ("" if name in ("mode", "error") else 0) for name, value in found.items()})
+        unmatched, at_risk, parked, mode, error = found
+        return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error)
     return CrmPulse(unmatched=Unmatched.objects.count())
 
 
@@ -949,3 +950,44 @@ def resting(*, now: datetime) -> Resting:
     held = SyncRecord.objects.filter(state=WorkState.HELD).aggregate(count=Count("pk"), since=Min("created_at"))
     snoozed = Unmatched.objects.filter(snoozed_until__gt=now).count()
     return Resting(snoozed, held["count"], held["since"])
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One customer of a list behind a figure, and its exact part of it."""
+
+    customer_pk: int
+    customer_id: str
+    name: str
+    micros: int
+
+
+def risk_members(
+    currency: str, *, severities: Collection[str] = (), sources: Sequence[int] | None = None
+) -> list[Member]:
+    """Return whose MRR is at risk of these severities (none: whose is past due), the largest first. One query."""
+    rows = _risks(sources)
+    if not severities:
+        late = rows.filter(past_due_since__isnull=False).values_list(
+            "customer_id", "customer__stripe_id", "customer__name", "past_due"
+        )
+        found = [Member(pk, stripe_id, name, due[currency]) for pk, stripe_id, name, due in late if due.get(currency)]
+        return sorted(found, key=lambda one: (-one.micros, one.customer_pk))
+    return _members(rows.filter(severity__in=severities), currency)
+
+
+def unmatched_members(currency: str, *, sources: Sequence[int] | None = None) -> list[Member]:
+    """Return whose MRR is unmatched, the largest first. One query."""
+    return _members(_unmatched(sources), currency)
+
+
+def _members(rows: QuerySet[Any], currency: str) -> list[Member]:
+    found = rows.filter(customer__balances__currency=currency, customer__balances__mrr_micros__gt=0).order_by(
+        "-customer__balances__mrr_micros", "customer_id"
+    )
+    return [
+        Member(*row)
+        for row in found.values_list(
+            "customer_id", "customer__stripe_id", "customer__name", "customer__balances__mrr_micros"
+        )
+    ]

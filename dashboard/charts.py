@@ -275,6 +275,13 @@ def short_money(minor: int, currency: str) -> str:
     return formats.money(minor, currency)
 
 
+def whole_money(minor: int, currency: str) -> str:
+    """Write an amount without its decimals, for columns beside a heat map: $15,120; the panel holds the exact one."""
+    unit = 10 ** exponent(currency)
+    whole = round(Fraction(minor, unit))
+    return formats.money_parts(whole * unit, currency)[0]
+
+
 def symbol(currency: str) -> str:
     """Return a currency's sign as amounts carry it, a code with the space that keeps it off the figure."""
     sign = get_currency_symbol(currency.upper(), locale=formats.LOCALE)

@@ -1,4 +1,4 @@
-"""Fills the frame around every page from the request's user and the settings."""
+"""Fills the frame around every page: how fresh the figures are, what waits for people, how Salesforce is connected."""
 
 from __future__ import annotations
 
@@ -6,21 +6,76 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
 
-from dashboard.context import Frame, company_name, nav_groups
+from billing import selectors as billing
+from dashboard.context import Badge, Frame, Liveness, SalesforceMode, company_name, nav_groups
+from dashboard.pages.shared import crm_pulse, inbox_pulse
+from dashboard.parts import Band
 from dashboard.roles import Role, abilities_of
+
+BEHIND_SECONDS = 60
 
 
 def load_frame(request: HttpRequest) -> Frame:
-    """Return the frame for the request's user; asks the database nothing that the page's own guard has not asked."""
+    """Return the frame for the request's user: two small queries, three where the page has not read the sources."""
     user = request.user
+    now = timezone.now()
+    if not user.is_authenticated:
+        return Frame(company=company_name(), currency=settings.REPORTING_CURRENCY.upper(), groups=())
+    inbox, waiting = inbox_pulse(request, now=now), crm_pulse(request)
+    badges = {
+        "dashboard:unmatched": Badge(waiting.unmatched),
+        "dashboard:at_risk": Badge(waiting.at_risk),
+        "dashboard:sync": Badge(waiting.parked, is_warning=True),
+        "dashboard:events": Badge(inbox.parked, is_warning=True),
+    }
+    mode: SalesforceMode = "live" if waiting.mode == "live" else "shadow" if waiting.mode == "shadow" else "none"
+    bands = list(getattr(request, "bands", ()))
+    if waiting.error:
+        bands.append(
+            Band(
+                "danger",
+                "plug-off",
+                "Salesforce does not let us in.",
+                waiting.error,
+                "Show it",
+                reverse("dashboard:sync"),
+            )
+        )
+    is_test = getattr(request, "is_test_mode", False)
+    if is_test:
+        bands.append(_test_band(request))
     return Frame(
         company=company_name(),
         currency=settings.REPORTING_CURRENCY.upper(),
-        groups=nav_groups(abilities_of(user), path=request.path, badges={}),
-        user_name=(user.get_full_name() or user.get_username()) if user.is_authenticated else "",
+        groups=nav_groups(abilities_of(user), path=request.path, badges=badges),
+        user_name=user.get_full_name() or user.get_username(),
         role_words=_role_words(user),
+        sources_count=_source_count(request),
+        liveness=Liveness(
+            last_event_age_seconds=int((now - inbox.last_received_at).total_seconds())
+            if inbox.last_received_at
+            else None,
+            is_behind=inbox.oldest_due_at is not None and (now - inbox.oldest_due_at).total_seconds() > BEHIND_SECONDS,
+        ),
+        salesforce_mode=mode,
+        is_test_mode=is_test,
+        bands=tuple(bands),
     )
+
+
+def _source_count(request: HttpRequest) -> int:
+    known: int | None = getattr(request, "source_count", None)
+    return len(billing.live_source_pks()) if known is None else known
+
+
+def _test_band(request: HttpRequest) -> Band:
+    slug = getattr(request, "test_source", "")
+    named = f"Source {slug}. " if slug else ""
+    text = f"{named}Nothing here is in any total, alert or Salesforce record."
+    return Band("test", "flask", "Test data.", text, "Leave test data", reverse("dashboard:overview"))
 
 
 def _role_words(user: Any) -> str:

@@ -1,0 +1,219 @@
+"""Cohorts: what the customers of each month of acquisition still pay, as a heat map, one cell opened by customer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from dashboard import charts, exports, formats, periods
+from dashboard.pages import explain, shared
+from dashboard.pages.cohort_heat import NAMES, curves, heat
+from dashboard.pages.shared import Scope, exact_minor
+from dashboard.parts import Choice
+from dashboard.roles import Ability, requires
+from mrr import selectors as mrr
+from mrr.engine.money import shown
+
+SHOWN_COHORTS = 36
+SHOWN_PERIODS = 24
+SHOWN_CUSTOMERS = 8
+COLUMNS = (
+    "measure",
+    "currency",
+    "cohort",
+    "customers_acquired",
+    "acquired_minor",
+    "period",
+    "month",
+    "is_running",
+    "customers",
+    "mrr_minor",
+    "mrr_micros",
+    "ratio",
+)
+
+
+@dataclass(frozen=True)
+class MemberLine:
+    """One customer of a cohort's cell: what it began with and what it pays at the month's end."""
+
+    who: str
+    url: str
+    code: str
+    acquired_minor: int
+    minor: int
+
+    @property
+    def change_minor(self) -> int:
+        return self.minor - self.acquired_minor
+
+
+@dataclass(frozen=True)
+class CellDetail:
+    """The chosen cell and its customers; `off_minor` is by how much they miss the cell's own figures."""
+
+    title: str
+    ratio: str
+    words: str
+    members: tuple[MemberLine, ...]
+    more: str
+    more_acquired_minor: int
+    more_minor: int
+    total: str
+    acquired_minor: int
+    minor: int
+    off_minor: int
+
+    @property
+    def change_minor(self) -> int:
+        return self.minor - self.acquired_minor
+
+    @property
+    def more_change_minor(self) -> int:
+        return self.more_minor - self.more_acquired_minor
+
+
+@requires(Ability.SEE_FIGURES)
+@require_GET
+def cohorts(request: HttpRequest) -> HttpResponseBase:
+    now = shared.now_of(request)
+    scope = shared.read_scope(request)
+    panel = explain.panel(request, scope, now=now)
+    if panel and explain.is_alone(request):
+        return explain.alone(request, panel, now=now)
+    measure = _measure(request)
+    day = shared.today(now)
+    found = mrr.cohorts(
+        measure,
+        today=day,
+        currency=scope.currency,
+        first=periods.plus_months(day, 1 - SHOWN_COHORTS),
+        sources=scope.sources,
+    )
+    if kind := shared.wants_export(request):
+        return _export(request, kind, found, scope, now)
+    chosen = _chosen(request, found)
+    drawn, average = curves(found, rows=SHOWN_COHORTS)
+    return shared.page(
+        request,
+        "dashboard/cohorts.html",
+        {
+            "panel": panel,
+            "measures": [
+                Choice(name, shared.link(request, measure=code.value), code is measure) for code, name in NAMES.items()
+            ],
+            "measure_name": NAMES[measure],
+            "heat": heat(
+                found,
+                url=lambda cohort, at: shared.link(request, cohort=f"{cohort:%Y-%m}", period=at) + "#cell",
+                periods=SHOWN_PERIODS,
+                chosen=(chosen[0].cohort, chosen[1].period) if chosen else None,
+            ),
+            "detail": _detail(request, scope, measure, *chosen) if chosen else None,
+            "curves": charts.retention_curves(drawn, average) if len(average.shares) > 1 else None,
+        },
+        name="Cohorts",
+        now=now,
+        scope=scope,
+    )
+
+
+def _measure(request: HttpRequest) -> mrr.Measure:
+    try:
+        return mrr.Measure(request.GET.get("measure", mrr.Measure.NET_MRR))
+    except ValueError as error:
+        raise BadRequest(f"Known measures are: {', '.join(mrr.Measure)}.") from error
+
+
+def _chosen(request: HttpRequest, found: mrr.Cohorts) -> tuple[mrr.Cohort, mrr.Cell] | None:
+    """Return the cell that the address names, else the latest full month of the oldest cohort that has one."""
+    if request.GET.get("cohort"):
+        cohort_month, at = periods.month(request.GET["cohort"]), request.GET.get("period", "")
+        cohort = next((one for one in found.cohorts if one.cohort == cohort_month), None)
+        cell = next((one for one in cohort.cells if str(one.period) == at), None) if cohort else None
+        return (cohort, cell) if cohort and cell else None
+    whole = [(cohort, cell) for cohort in found.cohorts for cell in cohort.cells if not cell.is_running and cell.ratio]
+    return max(whole, key=lambda pair: (pair[1].month, -pair[1].period), default=None) if whole else None
+
+
+def _detail(request: HttpRequest, scope: Scope, measure: mrr.Measure, cohort: mrr.Cohort, cell: mrr.Cell) -> CellDetail:
+    shares = mrr.cohort_shares(
+        cohort.cohort, cell.month, currency=scope.currency, limit=SHOWN_CUSTOMERS, sources=scope.sources
+    )
+    members = tuple(
+        MemberLine(
+            shared.who(request, name=share.name, email=share.email, stripe_id=share.customer_id),
+            reverse("dashboard:customer", args=[share.customer_pk]),
+            f"cus:{share.customer_pk}:{scope.currency}",
+            share.acquired_minor,
+            share.minor,
+        )
+        for share in shares.largest
+    )
+    acquired, minor = shown(shares.acquired_micros), shown(shares.micros)
+    end = periods.plus_months(cell.month, 1) - (date(2000, 1, 2) - date(2000, 1, 1))
+    customers = f"{formats.count(shares.customers)} of {formats.count(shares.parts)} customers pay"
+    return CellDetail(
+        title=f"{formats.month(cohort.cohort)} cohort, month {cell.period}",
+        ratio=formats.ratio(cell.ratio),
+        words=f"{formats.money(minor, scope.currency)} of {formats.money(acquired, scope.currency)} acquired · "
+        f"{customers} at {formats.day(end)}",
+        members=members,
+        more=f"{formats.count(shares.others)} more {explain.plural(shares.others, 'customer')}"
+        if shares.others
+        else "",
+        more_acquired_minor=acquired - sum(member.acquired_minor for member in members),
+        more_minor=minor - sum(member.minor for member in members),
+        total=f"Total, {formats.count(shares.parts)} {explain.plural(shares.parts, 'customer')}",
+        acquired_minor=acquired,
+        minor=minor,
+        off_minor=_off(measure, cell, shares, cohort),
+    )
+
+
+def _off(measure: mrr.Measure, cell: mrr.Cell, shares: mrr.Shares, cohort: mrr.Cohort) -> int:
+    """Hold the customers' entries against the kept cell: their count always, their money in the net measure."""
+    if cell.customers != shares.customers:
+        return cell.customers - shares.customers
+    return exact_minor(shares.micros - cell.micros) if measure is mrr.Measure.NET_MRR else 0
+
+
+def _export(request: HttpRequest, kind: str, found: mrr.Cohorts, scope: Scope, now: datetime) -> HttpResponseBase:
+    about = shared.about(request, "Cohorts", now=now, scope=scope)
+    about += [
+        ("Cohort", "the month of a customer's first MRR; it never changes"),
+        ("ratio", "of what was acquired; month 0 is the end of the month of acquisition"),
+        ("is_running", "the month has not ended yet; averages leave it out"),
+    ]
+    rows = (
+        (
+            found.measure.value,
+            found.currency,
+            cohort.cohort,
+            cohort.customers,
+            shown(cohort.acquired_micros),
+            cell.period,
+            cell.month,
+            cell.is_running,
+            cell.customers,
+            shown(cell.micros),
+            cell.micros,
+            cell.ratio,
+        )
+        for cohort in found.cohorts
+        for cell in cohort.cells
+    )
+    return exports.response(
+        kind,
+        name=f"cohorts-{found.measure.value}-{found.currency}",
+        columns=COLUMNS,
+        rows=rows,
+        about=about,
+        zone=shared.zone(),
+    )

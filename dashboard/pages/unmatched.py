@@ -1,0 +1,577 @@
+"""Unmatched: the workbench where a person says which Account a customer is: evidence, one key a decision, undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from billing import selectors as billing
+from crm import matching
+from crm import selectors as crm
+from crm.ids import MalformedId
+from dashboard import exports, formats
+from dashboard.pages import explain, shared
+from dashboard.pages.shared import Scope
+from dashboard.parts import Choice, Empty, Fact, Pager
+from dashboard.roles import Ability, may, requires
+
+PAGE_SIZE = 50
+EXPORT_CHUNK = 500
+SNOOZE_DAYS = 7
+KINDS = {
+    "metadata_id": "Named in metadata",
+    "contact_email": "Contact's e-mail equal",
+    "website_domain": "Domain equal",
+    "company_name": "Name equal",
+    "postal_code": "Postcode equal",
+}
+STATES = {  # reason: tone, glyph, words in the queue, what to do
+    "no_account_for_id": (
+        "warn",
+        "alert-triangle",
+        "Id unknown",
+        "Put the right Account id into the customer's metadata in Stripe, or name the Account below.",
+    ),
+    "malformed_id": (
+        "warn",
+        "alert-triangle",
+        "Id malformed",
+        "Correct the metadata salesforce_account_id in Stripe, or name the Account below.",
+    ),
+    "deleted_account": (
+        "warn",
+        "trash",
+        "Account deleted",
+        "Restore the Account in Salesforce, or name the one that took its place.",
+    ),
+    "several_contacts": ("warn", "git-branch", "Several fit", "Choose one; nothing is guessed."),
+    "contact_without_account": (
+        "n",
+        "user",
+        "Contact alone",
+        "Give the Contact an Account in Salesforce, or name the Account below.",
+    ),
+    "no_email": ("n", "mail", "No e-mail", "Search by name, or name the Account below."),
+    "no_contact": (
+        "n",
+        "search",
+        "No Contact",
+        "Add the e-mail to a Contact in Salesforce, or name the Account below.",
+    ),
+    "no_org": ("n", "plug-off", "No Salesforce", "Connect Salesforce first: manage.py connect_salesforce."),
+    "undone": ("n", "arrow-back-up", "Undone", "A person undid its match. Choose again."),
+}
+COLUMNS = (
+    "source",
+    "customer",
+    "name",
+    "email",
+    "currency",
+    "mrr_minor",
+    "mrr_micros",
+    "since",
+    "reason",
+    "reason_text",
+    "held_records",
+    "best_account",
+    "best_account_name",
+    "best_score",
+)
+
+
+@dataclass(frozen=True)
+class QueueLine:
+    """One customer of the queue."""
+
+    pk: int
+    who: str
+    second: str
+    url: str
+    currency: str
+    minor: int
+    code: str
+    since: datetime
+    best: int | None
+    tone: str
+    glyph: str
+    state: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
+class EvidenceLine:
+    """One piece of evidence: short in the chip, whole in its title."""
+
+    label: str
+    text: str
+    weight: int
+
+    @property
+    def points(self) -> str:
+        return formats.count(self.weight, signed=True)
+
+
+@dataclass(frozen=True)
+class CandidateLine:
+    account_id: str
+    name: str
+    detail: str
+    score: int | None
+    reasons: tuple[EvidenceLine, ...]
+    key: str
+    url: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """One row of the comparison: what Stripe says and what Salesforce says; `tone` eq, ne or nothing."""
+
+    label: str
+    ours: str
+    theirs: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """The chosen customer, its candidates and what a match would do."""
+
+    pk: int
+    who: str
+    url: str
+    customer_id: str
+    source: str
+    mrr: str
+    since: datetime
+    why: str
+    advice: str
+    place: int
+    candidates: tuple[CandidateLine, ...]
+    pair: tuple[PairLine, ...]
+    effect: str
+    next_pk: int | None
+    is_snoozed: bool
+
+
+@requires(Ability.SEE_FIGURES)
+@require_GET
+def unmatched(request: HttpRequest) -> HttpResponseBase:
+    now = shared.now_of(request)
+    scope = shared.read_scope(request)
+    panel = explain.panel(request, scope, now=now)
+    if panel and explain.is_alone(request):
+        return explain.alone(request, panel, now=now)
+    reason, is_snoozed = request.GET.get("reason", ""), request.GET.get("tab") == "snoozed"
+    if reason and reason not in crm.REASONS:
+        raise BadRequest(f"There is no reason '{reason}'.")
+    if kind := shared.wants_export(request):
+        return _export(request, kind, scope, reason, now)
+    found = crm.unmatched(
+        limit=PAGE_SIZE,
+        after=_place(request.GET.get("after", "")),
+        reason=reason,
+        sources=scope.sources,
+        snoozed_at=now if is_snoozed else None,
+        awake_at=None if is_snoozed else now,
+    )
+    totals = crm.unmatched_totals(sources=scope.sources)
+    resting = crm.resting(now=now)
+    waiting = totals.currencies.get(scope.currency, crm.MatchedMrr())
+    chosen = _chosen(request, found.rows)
+    count = resting.snoozed if is_snoozed else totals.customers - resting.snoozed
+    return shared.page(
+        request,
+        "dashboard/unmatched.html",
+        {
+            "panel": panel,
+            "facts": _facts(scope, totals, resting, now),
+            "tabs": [
+                Choice(
+                    "Waiting",
+                    shared.link(request, tab=None, customer=None),
+                    not is_snoozed,
+                    formats.count(totals.customers - resting.snoozed),
+                ),
+                Choice(
+                    "Snoozed",
+                    shared.link(request, tab="snoozed", customer=None),
+                    is_snoozed,
+                    formats.count(resting.snoozed),
+                ),
+            ],
+            "reasons": _reasons(request, scope, reason),
+            "is_snoozed": is_snoozed,
+            "rows": [_line(request, row, chosen) for row in found.rows],
+            "total": count,
+            "total_minor": shared.minor(waiting.unmatched_micros),
+            "card": _card(request, chosen, found.rows, now) if chosen else None,
+            "pager": Pager(
+                f"{formats.count(len(found.rows))} of {formats.count(count)}"
+                if not reason
+                else formats.count(len(found.rows)),
+                next_url=shared.link(
+                    request, customer=None, after=f"{found.following.mrr_micros}.{found.following.customer_pk}"
+                )
+                if found.following
+                else "",
+                previous_url=shared.link(request, customer=None) if request.GET.get("after") else "",
+            ),
+            "empty": _nothing(request, reason, is_snoozed=is_snoozed),
+            "may_match": may(request, Ability.MATCH),
+            "last": _last(request, now),
+            "find": request.GET.get("find", ""),
+            "kept": [(name, value) for name, value in request.GET.items() if name in _KEPT],
+        },
+        name="Unmatched",
+        now=now,
+        scope=scope,
+    )
+
+
+_KEPT = ("customer", "reason", "source", "tab", "after")
+
+
+# ---- decisions ----
+
+
+@requires(Ability.MATCH)
+@require_POST
+def create_match(request: HttpRequest) -> HttpResponse:
+    """Match the customer to the Account that was chosen or typed; who was second is told who was first."""
+    customer_pk = _posted_pk(request)
+    account_id = request.POST.get("other_account_id", "").strip() or request.POST.get("account_id", "")
+    by = request.user.get_username()
+    try:
+        matching.match(customer_pk, account_id, by=by, now=shared.now_of(request))
+    except matching.AlreadyMatched as first:
+        who = first.who or "The machine"
+        at = formats.moment(first.when, shared.zone(), seconds=False)
+        messages.error(request, f"Somebody was first. {who} matched this customer at {at}. Nothing of yours was saved.")
+    except MalformedId:
+        messages.error(
+            request,
+            "This is no Account id. It begins with 001 and has 15 or 18 characters; copy it from the Account's address."
+            if account_id
+            else "No Account was chosen. Choose a candidate, or name the Account yourself.",
+        )
+        return _back(request, customer_pk)
+    except (matching.UnknownAccount, matching.UnknownCustomer) as error:
+        messages.error(request, str(error))
+        return _back(request, customer_pk)
+    return _back(request, request.POST.get("next", ""))
+
+
+@requires(Ability.MATCH)
+@require_POST
+def delete_match(request: HttpRequest, pk: int) -> HttpResponse:
+    """Undo a match: the customer waits again, and what Salesforce holds is taken off the Account."""
+    try:
+        undone = matching.unmatch(pk, by=request.user.get_username(), now=shared.now_of(request))
+    except matching.UnknownMatch as error:
+        messages.error(request, str(error))
+        return redirect("dashboard:unmatched")
+    messages.success(request, "Undone. The customer waits again.")
+    if request.POST.get("to") == "customer":
+        return redirect("dashboard:customer", undone.customer_id)
+    return redirect(f"{reverse('dashboard:unmatched')}?customer={undone.customer_id}")
+
+
+@requires(Ability.MATCH)
+@require_POST
+def create_snooze(request: HttpRequest) -> HttpResponse:
+    """Let the customer rest for a week, or wake it."""
+    customer_pk = _posted_pk(request)
+    wakes = request.POST.get("wake") == "1"
+    until = None if wakes else shared.now_of(request) + timedelta(days=SNOOZE_DAYS)
+    try:
+        matching.snooze(customer_pk, until=until)
+    except matching.UnknownCustomer as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, "It waits again." if until is None else f"Snoozed until {formats.day(until.date())}.")
+    return _back(request, request.POST.get("next", ""))
+
+
+def _posted_pk(request: HttpRequest) -> int:
+    text = request.POST.get("customer", "")
+    if not text.isdigit():
+        raise Http404("There is no such customer.")
+    return int(text)
+
+
+def _back(request: HttpRequest, customer: object) -> HttpResponse:
+    """Go back to the queue as it was filtered, at a customer."""
+    kept = {name: request.POST[name] for name in ("reason", "source", "tab") if request.POST.get(name)}
+    if customer:
+        kept["customer"] = str(customer)
+    query = f"?{urlencode(kept)}" if kept else ""
+    return redirect(f"{reverse('dashboard:unmatched')}{query}")
+
+
+def _last(request: HttpRequest, now: datetime) -> tuple[int, str] | None:
+    """Return the reader's last match of today with its words, to be undone."""
+    if not may(request, Ability.MATCH):
+        return None
+    found = crm.last_decision(request.user.get_username(), since=now - timedelta(days=1))
+    if found is None:
+        return None
+    at = formats.clock(found.matched_at, shared.zone())
+    return found.pk, f"{found.customer_name or found.customer_id} to {found.account_name}, {at}."
+
+
+# ---- the queue ----
+
+
+def _facts(scope: Scope, totals: crm.MatchTotals, resting: crm.Resting, now: datetime) -> list[Fact]:
+    currency = scope.currency
+    found = totals.currencies.get(currency, crm.MatchedMrr())
+    paying = found.matched_customers + found.unmatched_customers
+    age = (
+        f"oldest {formats.age(int((now - resting.held_since).total_seconds()))}" if resting.held_since else "none waits"
+    )
+    return [
+        Fact(
+            "Matched share of MRR",
+            formats.ratio(totals.share(currency), places=2),
+            "matched",
+            f"{formats.money(shared.minor(found.unmatched_micros), currency)} to go",
+        ),
+        Fact(
+            "Matched share by count",
+            formats.ratio(totals.customer_share(currency), places=2),
+            "",
+            f"{formats.count(found.matched_customers)} of {formats.count(paying)} paying customers",
+        ),
+        Fact("Held Salesforce writes", formats.count(resting.held), "", age, f"{reverse('dashboard:sync')}?state=held"),
+        Fact("Snoozed", formats.count(resting.snoozed), "", "left out until their day"),
+    ]
+
+
+def _reasons(request: HttpRequest, scope: Scope, asked: str) -> list[Choice]:
+    counts = crm.unmatched_reasons(sources=scope.sources)
+    return [
+        Choice("Any", shared.link(request, reason=None, customer=None), not asked),
+        *(
+            Choice(
+                crm.REASONS[code], shared.link(request, reason=code, customer=None), code == asked, formats.count(count)
+            )
+            for code, count in counts.items()
+        ),
+    ]
+
+
+def _chosen(request: HttpRequest, rows: Sequence[crm.UnmatchedRow]) -> crm.UnmatchedRow | None:
+    asked = request.GET.get("customer", "")
+    return next((row for row in rows if str(row.customer_pk) == asked), rows[0] if rows else None)
+
+
+def _line(request: HttpRequest, row: crm.UnmatchedRow, chosen: crm.UnmatchedRow | None) -> QueueLine:
+    tone, glyph, words, _ = STATES[row.reason]
+    sees = shared.sees_people(request)
+    named = shared.who(request, name=row.name, email=row.email, stripe_id=row.customer_id)
+    if row.reason == "several_contacts" and len(row.candidates) == 2:
+        words = "Two fit"
+    return QueueLine(
+        row.customer_pk,
+        named,
+        row.email if sees and row.email and row.email != named else row.source,
+        shared.link(request, customer=row.customer_pk, find=None),
+        row.currency,
+        row.mrr_minor,
+        f"cus:{row.customer_pk}:{row.currency}",
+        row.since,
+        row.candidates[0].score if row.candidates else None,
+        tone,
+        glyph,
+        words,
+        row is chosen,
+    )
+
+
+def _place(cursor: str) -> crm.UnmatchedPlace | None:
+    if not cursor:
+        return None
+    micros, _, pk = cursor.partition(".")
+    if not (micros.isdigit() and pk.isdigit()):
+        raise BadRequest("This place in the list is not one that a page gave out.")
+    return crm.UnmatchedPlace(int(micros), int(pk))
+
+
+def _nothing(request: HttpRequest, reason: str, *, is_snoozed: bool) -> Empty:
+    if reason:
+        return Empty(
+            "filter",
+            "Nobody waits for this reason",
+            f"{crm.REASONS[reason]}.",
+            "Show all",
+            shared.link(request, reason=None),
+        )
+    if is_snoozed:
+        return Empty("clock", "Nobody is snoozed", "", "Show who waits", shared.link(request, tab=None))
+    return Empty(
+        "circle-check",
+        "Every customer has an Account",
+        "New ones appear here when nothing in Salesforce fits for sure.",
+    )
+
+
+# ---- the card ----
+
+
+def _card(request: HttpRequest, row: crm.UnmatchedRow, rows: Sequence[crm.UnmatchedRow], now: datetime) -> Card:
+    sees = shared.sees_people(request)
+    at = [one.customer_pk for one in rows].index(row.customer_pk)
+    candidates = _candidates(request, row, sees=sees)
+    chosen = next((one for one in candidates if one.is_chosen), None)
+    after = rows[at + 1] if at + 1 < len(rows) else rows[at - 1] if at else None
+    known = crm.accounts([one.account_id for one in candidates])
+    candidates = tuple(_with_detail(one, known.get(one.account_id), sees=sees) for one in candidates)
+    account = known.get(chosen.account_id) if chosen else None
+    return Card(
+        row.customer_pk,
+        shared.who(request, name=row.name, email=row.email, stripe_id=row.customer_id),
+        reverse("dashboard:customer", args=[row.customer_pk]),
+        row.customer_id,
+        row.source,
+        formats.money(row.mrr_minor, row.currency),
+        row.since,
+        row.reason_text,
+        STATES[row.reason][3],
+        at + 1,
+        candidates,
+        _pair(row, account) if sees and account else (),
+        _effect(row, account, sees=sees) if account else "",
+        after.customer_pk if after else None,
+        row.snoozed_until is not None and row.snoozed_until > now,
+    )
+
+
+def _candidates(request: HttpRequest, row: crm.UnmatchedRow, *, sees: bool) -> tuple[CandidateLine, ...]:
+    """Return what the machine found, then what the reader's own search found, at most nine in all."""
+    found = [(one.account_id, one.name, one.score, one.reasons) for one in row.candidates]
+    known = {account_id for account_id, *_ in found}
+    search = request.GET.get("find", "").strip()
+    if search and sees:
+        found += [
+            (one.salesforce_id, one.name, None, ())
+            for one in crm.accounts_matching(search, limit=9)
+            if one.salesforce_id not in known
+        ]
+    found = found[:9]
+    asked = request.GET.get("candidate", "")
+    chosen = asked if asked in {account_id for account_id, *_ in found} else found[0][0] if found else ""
+    return tuple(
+        CandidateLine(
+            account_id,
+            name if sees else account_id,
+            "",
+            score,
+            tuple(
+                EvidenceLine(KINDS.get(one["kind"], one["kind"]), one["text"] if sees else "", one["weight"])
+                for one in reasons
+            ),
+            str(number),
+            shared.link(request, customer=row.customer_pk, candidate=account_id),
+            account_id == chosen,
+        )
+        for number, (account_id, name, score, reasons) in enumerate(found, start=1)
+    )
+
+
+def _with_detail(one: CandidateLine, account: crm.AccountRow | None, *, sees: bool) -> CandidateLine:
+    if account is None or not sees:
+        return one
+    words = [part for part in (account.city or account.country, account.type) if part]
+    if account.customers:
+        words.append(f"{formats.count(account.customers)} {explain.plural(account.customers, 'customer')} matched")
+    return replace(one, detail=" · ".join(words))
+
+
+def _pair(row: crm.UnmatchedRow, account: crm.AccountRow) -> tuple[PairLine, ...]:
+    """Set the two records side by side; only what both know is called equal or different."""
+    person = billing.customers([row.customer_pk])[row.customer_pk]
+    domain = person.email.partition("@")[2].lower()
+    website = account.website.lower().removeprefix("https://").removeprefix("http://").removeprefix("www.").strip("/")
+    place = " ".join(part for part in (person.postal_code, person.country) if part)
+    theirs = " ".join(part for part in (account.postal_code, account.country) if part)
+    return (
+        PairLine("Name", person.name, account.name, _tone(person.name, account.name)),
+        PairLine("Domain", domain, website, _tone(domain, website)),
+        PairLine("E-mail", person.email, ""),
+        PairLine("Place", place, theirs, _tone(person.postal_code, account.postal_code)),
+        PairLine("Owner", "", account.owner_name),
+    )
+
+
+def _tone(ours: str, theirs: str) -> str:
+    if not ours or not theirs:
+        return ""
+    return "eq" if ours.replace(" ", "").lower() == theirs.replace(" ", "").lower() else "ne"
+
+
+def _effect(row: crm.UnmatchedRow, account: crm.AccountRow, *, sees: bool) -> str:
+    name = account.name if sees else account.salesforce_id
+    held = (
+        f"releases {formats.count(row.held)} held {explain.plural(row.held, 'record')}"
+        if row.held
+        else "no record is held"
+    )
+    return f"adds {formats.money(row.mrr_minor, row.currency)} of MRR to {name}, and {held}. Undo stays possible."
+
+
+# ---- export ----
+
+
+def _export(request: HttpRequest, kind: str, scope: Scope, reason: str, now: datetime) -> HttpResponseBase:
+    return exports.response(
+        kind,
+        name="unmatched",
+        columns=COLUMNS,
+        rows=(_cells(row) for row in _all(scope.sources, reason)),
+        about=[
+            *shared.about(request, "Unmatched", now=now, scope=scope),
+            *((code, text) for code, text in crm.REASONS.items()),
+        ],
+        zone=shared.zone(),
+    )
+
+
+def _all(sources: Sequence[int], reason: str) -> Iterator[crm.UnmatchedRow]:
+    after: crm.UnmatchedPlace | None = None
+    while True:
+        found = crm.unmatched(limit=EXPORT_CHUNK, after=after, reason=reason, sources=sources)
+        yield from found.rows
+        if found.following is None:
+            return
+        after = found.following
+
+
+def _cells(row: crm.UnmatchedRow) -> Sequence[exports.Cell]:
+    best = row.candidates[0] if row.candidates else None
+    return (
+        row.source,
+        row.customer_id,
+        row.name,
+        row.email,
+        row.currency,
+        row.mrr_minor,
+        row.mrr_micros,
+        row.since,
+        row.reason,
+        row.reason_text,
+        row.held,
+        best.account_id if best else None,
+        best.name if best else None,
+        best.score if best else None,
+    )
