@@ -24,7 +24,7 @@ class PartShape(serializers.Serializer[Any]):
 
 
 class RiskRowShape(serializers.Serializer[Any]):
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     customer = serializers.CharField()
     account_id = serializers.CharField(allow_null=True)
     mrr_minor = serializers.IntegerField()

@@ -70,7 +70,7 @@ class RiskShape(serializers.Serializer[Any]):
 
 
 class CustomerShape(serializers.Serializer[Any]):
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     customer = serializers.CharField()
     name = serializers.CharField(allow_null=True)
     email = serializers.CharField(allow_null=True)

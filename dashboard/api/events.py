@@ -23,7 +23,7 @@ from mrr import selectors as ledger
 
 class EventShape(serializers.Serializer[Any]):
     id = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     type = serializers.CharField()
     customer = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField(allow_null=True)
@@ -103,7 +103,7 @@ def event(request: Request, event_id: str) -> Response:
 
 class ProcessShape(serializers.Serializer[Any]):
     id = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     state = serializers.ChoiceField(["waiting"])
 
 

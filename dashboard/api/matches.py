@@ -37,7 +37,7 @@ class CandidateShape(serializers.Serializer[Any]):
 
 
 class UnmatchedShape(serializers.Serializer[Any]):
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     customer = serializers.CharField()
     name = serializers.CharField(allow_null=True)
     email = serializers.CharField(allow_null=True)
@@ -106,14 +106,14 @@ def unmatched(request: Request) -> Response:
 
 
 class NewMatchShape(serializers.Serializer[Any]):
-    source = serializers.CharField(required=False, help_text="Slug; needed when several sources know the customer.")
+    source = serializers.CharField(required=False, help_text="Slug; needed when several sources know the customer.")  # type: ignore[assignment]
     customer = serializers.CharField(max_length=255)
     account_id = serializers.CharField(max_length=18, help_text="15 or 18 characters.")
 
 
 class MatchShape(serializers.Serializer[Any]):
     id = serializers.IntegerField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     customer = serializers.CharField()
     account_id = serializers.CharField()
     how = serializers.CharField()

@@ -39,7 +39,7 @@ class LineShape(serializers.Serializer[Any]):
 
 class MovementShape(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="The entry's key, in Salesforce too (Ledger_Key__c).")
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     customer = serializers.CharField()
     account_id = serializers.CharField(allow_null=True, help_text="Salesforce Account, null while unmatched.")
     type = serializers.ChoiceField(TYPES)

@@ -94,7 +94,7 @@ def ratio(**options: Any) -> serializers.CharField:
     return serializers.CharField(allow_null=True, help_text="Decimal text; null where it cannot be known.", **options)
 
 
-def amounts(**named: tuple[int, int] | tuple[None, None]) -> dict[str, int | None]:
+def amounts(**named: tuple[int | None, int | None]) -> dict[str, int | None]:
     """Return each amount twice: `mrr=(shown, exact)` becomes mrr_minor and mrr_micros."""
     found: dict[str, int | None] = {}
     for name, (minor, micros) in named.items():

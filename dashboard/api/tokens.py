@@ -73,7 +73,8 @@ class TokenAuthentication(BaseAuthentication):
         if not token.user.is_active:
             raise AuthenticationFailed("This token's user is not active any more.")
         _note_use(token, now)
-        request._request.token_role = Role(token.role)  # dashboard.roles.may looks on Django's own request
+        # dashboard.roles.may looks on Django's own request.
+        request._request.token_role = Role(token.role)  # type: ignore[attr-defined]
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
