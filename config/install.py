@@ -42,11 +42,11 @@ def new_setup_link(base_url: str) -> str | None:
 
 
 def address(bind: str) -> str:
-    """Return where people find it: BASE_URL when one was set, else the bound address."""
-    if settings.BASE_URL != "http://127.0.0.1:8000":
-        return str(settings.BASE_URL)
-    host, _, port = bind.rpartition(":")
-    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
+    """Return where people find it: BASE_URL when one was set, else the bound address, which then is BASE_URL."""
+    if settings.BASE_URL == "http://127.0.0.1:8000":
+        host, _, port = bind.rpartition(":")
+        settings.BASE_URL = f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
+    return str(settings.BASE_URL)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from config import due, pipeline
 from config.nudge import Lane, enqueue, nudge
+from crm import accounts, assessing, matching
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,20 @@ def beat() -> None:
     """Show that tasks reach a worker and are run. A task that takes longer than 20 s calls this as it goes."""
     marks.beat()
     cache.set(due.BEAT_KEY, timezone.now().isoformat(), timeout=None)
+
+
+def read_accounts() -> None:
+    """Read what changed in Salesforce, when it is time to ask, and try the waiting customers again."""
+    now = timezone.now()
+    if accounts.is_due(now=now) and accounts.refresh(now=now).total:
+        matching.match_waiting(now=timezone.now())
+        nudge("outbox")
+
+
+def assess_risks() -> None:
+    """Judge every paying customer anew: a due date passes and a card expires without any event."""
+    if assessing.assess_all(now=timezone.now()):
+        nudge("outbox")
 
 
 def clear_sessions() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -38,11 +36,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("billing.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
+    path("dashboard/", include("dashboard.urls")),
+    path("api/", include("dashboard.api.urls")),
 ]
-if find_spec("dashboard.urls"):
-    urlpatterns.append(path("dashboard/", include("dashboard.urls")))
-if find_spec("dashboard.api.urls"):
-    urlpatterns.append(path("api/", include("dashboard.api.urls")))
 
 handler403 = "config.errors.forbidden"
 handler404 = "config.errors.not_found"
