@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-SECRET_HELP = "give it as - (standard input) or env:NAME; in clear it stays in the shell's history"
+SECRET_HELP = "give it as - (standard input) or env:NAME; in clear it stays in the shell's history"  # noqa: S105
 
 
 def print_result(command: BaseCommand, result: Mapping[str, Any]) -> None:
@@ -26,7 +26,8 @@ def wrong_use(message: str) -> CommandError:
 def read_secret(command: BaseCommand, given: str, *, option: str) -> str:
     """Return the secret that an option names: `-` reads a line of standard input, `env:NAME` a variable.
 
-    Given in clear it works, with a warning that names the safer form. Raises CommandError (exit code 2) when it is empty.
+    Given in clear it works, with a warning that names the safer form. Raises CommandError (exit code 2) when it is
+    empty.
     """
     if given == "-":
         found, where = sys.stdin.readline().strip(), "standard input"

@@ -49,8 +49,8 @@ def connect(
 ) -> Connected:
     """Try a login, keep it, and read Accounts and Contacts; raises NotConnected.
 
-    Connecting again replaces the login and clears what stopped the old one; it must lead to the same org. `mode` shadow or live;
-    empty keeps that of a connection there is, and makes a new one shadow.
+    Connecting again replaces the login and clears what stopped the old one; it must lead to the same org. `mode` is
+    shadow or live; empty keeps that of a connection there is, and makes a new one shadow.
     """
     org = SalesforceOrg.objects.order_by("pk").first() or SalesforceOrg()
     if org.is_demo:

@@ -17,8 +17,8 @@ class MalformedId(ValueError):
 def long_id(text: str, *, prefix: str = "") -> str:
     """Return an id in its form of 18 characters; raises MalformedId.
 
-    The last three characters say which of the first 15 are capitals, so that ids differ where case is lost. `prefix` is the
-    object's key prefix, such as 001 for Account.
+    The last three characters say which of the first 15 are capitals, so that ids differ where case is lost. `prefix`
+    is the object's key prefix, such as 001 for Account.
     """
     text = text.strip()
     if not SHAPE.fullmatch(text) or not text.startswith(prefix):

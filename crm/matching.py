@@ -54,8 +54,9 @@ class Decision:
 def match_customers(customer_pks: Collection[int], *, now: datetime) -> list[int]:
     """Match what is sure among customers, write down why the rest waits, and return the keys of those matched now.
 
-    Runs in a transaction with the customers' rows locked by the caller; nothing is asked of Salesforce. Sure is: the Account id
-    in the customer's metadata stands for a living Account; else exactly one Account has a Contact with the customer's e-mail.
+    Runs in a transaction with the customers' rows locked by the caller; nothing is asked of Salesforce. Sure is: the
+    Account id in the customer's metadata stands for a living Account; else exactly one Account has a Contact with the
+    customer's e-mail.
     """
     matched = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True)
     open_pks = set(customer_pks) - set(matched.values_list("customer_id", flat=True))
@@ -179,7 +180,7 @@ def _decide(customers: Mapping[int, billing.CustomerRow], org: SalesforceOrg | N
     }
     accounts = _accounts(ids)
     decisions: dict[int, Decision] = {}
-    for pk, customer in customers.items():
+    for pk in customers:
         decision = _by_id(named[pk], accounts) or _by_email(emails[pk], contacts, accounts)
         if decision.account is not None and (pk, decision.account.salesforce_id) in undone:
             decision = Decision(None, reason="undone", candidates=_with_taken(decision))
@@ -247,7 +248,7 @@ def _with_hints(
     contacts: Mapping[str, list[str]],
     accounts: Mapping[str, Account],
 ) -> dict[int, Decision]:
-    """Give each customer that waits its candidates; a website's domain and a name are hints, never enough by themselves."""
+    """Give each customer that waits its candidates; a website's domain and a name are hints, never enough alone."""
     waiting = [pk for pk, decision in decisions.items() if decision.account is None and not decision.candidates]
     domains = {pk: scoring.company_domain(emails[pk]) for pk in waiting}
     names = {pk: scoring.name_key(customers[pk].name) for pk in waiting}

@@ -50,9 +50,10 @@ def choose(
 ) -> Chosen | Unclear:
     """Take the first rule that holds.
 
-    (1) the one that carries the subscription's id, (2) the one that the subscription's metadata names, (3) the Account's single
-    won one without a subscription within 60 days of the start: linked, left as the rep set it, (4) the Account's only open
-    one, (5) a new one where the setting allows it. `rivals` counts other subscriptions of the Account that look for one now.
+    (1) the one that carries the subscription's id, (2) the one that the subscription's metadata names, (3) the
+    Account's single won one without a subscription within 60 days of the start: linked, left as the rep set it,
+    (4) the Account's only open one, (5) a new one where the setting allows it. `rivals` counts other subscriptions of
+    the Account that look for one now.
     """
     carrying = [one for one in found if one.subscription_id.lower() == subscription_id.lower()]
     if carrying:

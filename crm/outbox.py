@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Case, F, Model, Q, QuerySet, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from billing import selectors as billing
 from crm.channels.kinds import (
@@ -53,9 +53,9 @@ class UnknownWork(LookupError):
 def owe_for(entries: Sequence[Any], touched: Collection[int], *, now: datetime) -> None:
     """Write down what new ledger entries and changed customers owe Salesforce; runs in the caller's transaction.
 
-    Each entry (a reversal too) owes its schedule record, each subscription that begins to count its Opportunity, each matched
-    customer's Account a refresh. Work of a customer without an Account is held; customers of test sources owe nothing.
-    A few statements, however many customers.
+    Each entry (a reversal too) owes its schedule record, each subscription that begins to count its Opportunity, each
+    matched customer's Account a refresh. Work of a customer without an Account is held; customers of test sources owe
+    nothing. A few statements, however many customers.
     """
     customer_pks = {*touched, *(entry.customer_id for entry in entries)}
     if not customer_pks:
@@ -88,7 +88,7 @@ def owe_accounts(account_ids: Collection[str], *, now: datetime) -> None:
 
 
 def beginning(entry_type: str, lines: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the subscriptions that a movement brings from no MRR to some; an item added to one that counts is not that."""
+    """Return the subscriptions that a movement brings from no MRR to some; an item added to one is not that."""
     if entry_type in ("opening", "reversal"):
         return set()
     found: dict[str, int] = {}
@@ -123,7 +123,7 @@ def _add(rows: list[SyncRecord]) -> None:
 
 
 def _want_newer(keys: Mapping[str, Collection[str]], *, now: datetime) -> None:
-    """Raise the version wanted of records that exist. What is held stays held, what waits keeps its time, the rest is due.
+    """Raise the version wanted of records that exist. What is held or waits keeps its time, the rest is due.
 
     An insert that met a row of another transaction has waited for its commit, so no version is lost.
     """
@@ -242,7 +242,7 @@ def claim(channel: Channel, *, now: datetime, limit: int | None = None) -> Parce
             due = due.select_for_update(skip_locked=True)
         rows = list(due[: limit or channel.batch])
         model = due.model
-        model._default_manager.filter(pk__in=[row.pk for row in rows]).update(
+        model.objects.filter(pk__in=[row.pk for row in rows]).update(
             leased_until=until, attempts=F("attempts") + 1
         )
     for row in rows:
@@ -251,7 +251,7 @@ def claim(channel: Channel, *, now: datetime, limit: int | None = None) -> Parce
 
 
 def deliver(channel: Channel, parcel: Parcel, *, now: datetime) -> dict[int, Outcome]:
-    """Let a channel send; what it did not foresee is a reason to try each row again later, and is written on it."""
+    """Let a channel send; a failure of the whole parcel is that of each row."""
     try:
         return channel.deliver(parcel, now=now)
     except ChannelError as error:
@@ -261,15 +261,15 @@ def deliver(channel: Channel, parcel: Parcel, *, now: datetime) -> dict[int, Out
 def settle(parcel: Parcel, outcomes: Mapping[int, Outcome], *, now: datetime) -> Settled:
     """Write down what became of each row.
 
-    A record is confirmed at the version that was read when it was claimed; one that was wanted anew meanwhile stays due.
+    A record is confirmed at the version that was read when it was claimed; one wanted anew meanwhile stays due.
     """
     claimed = {row.pk: row for row in parcel.rows}
     if not claimed:
         return Settled()
-    model: type[Model] = type(parcel.rows[0])
+    model: Any = type(parcel.rows[0])
     counted: dict[str, int] = {}
     with transaction.atomic():
-        rows = list(model._default_manager.filter(pk__in=claimed).order_by("pk").select_for_update())
+        rows = list(model.objects.filter(pk__in=claimed).order_by("pk").select_for_update())
         for row in rows:
             _settle_row(row, claimed[row.pk], outcomes.get(row.pk), now)
             counted[row.state] = counted.get(row.state, 0) + 1
@@ -278,7 +278,7 @@ def settle(parcel: Parcel, outcomes: Mapping[int, Outcome], *, now: datetime) ->
             columns += ["wanted", "confirmed", "salesforce_id", "fields_sent", "fields_before"]
         else:
             columns += ["body"]
-        model._default_manager.bulk_update(rows, columns, batch_size=200)
+        model.objects.bulk_update(rows, columns, batch_size=200)
     return Settled(
         sent=counted.get(WorkState.SENT, 0),
         would_send=counted.get(WorkState.WOULD_SEND, 0),
@@ -346,7 +346,7 @@ def _done(row: Any, claimed: Any, outcome: Sent | WouldSend, now: datetime, *, r
 
 
 def _after_a_lost_lease(row: Any, outcome: Outcome | None) -> None:
-    """We came late: another worker has, or had, the row. If we wrote, ours may stand on top, so theirs is sent once more."""
+    """We came late: another worker has, or had, the row. If we wrote, ours may stand on top: send again."""
     if isinstance(row, SyncRecord) and isinstance(outcome, Sent | Unclear):
         row.wanted += 1
         row.fields_sent = None

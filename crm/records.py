@@ -134,7 +134,7 @@ def _schedule(row: SyncRecord, read: Read) -> Built | Held | Dropped:
 
 
 def _balance_before(entry: mrr.Movement, posted: Sequence[mrr.Movement]) -> int:
-    """The customer's MRR in the entry's currency as the ledger stood before it was posted: what later entries do not change."""
+    """The customer's MRR in the entry's currency as the ledger stood before it was posted, whatever came later."""
     return sum(one.amount_micros for one in posted if one.pk < entry.pk and one.currency == entry.currency)
 
 
@@ -287,7 +287,7 @@ def _difference(before: int, after: int, currency: str, places: int) -> str:
 
 
 def _total(parts: Sequence[tuple[str, int]], places: int) -> str | None:
-    """Add up balances of the reporting currency, each as it is written; unknown, so empty, where another one is among them."""
+    """Add up balances of the reporting currency, each as it is written; None (unknown) with another one among them."""
     if any(micros and currency != settings.REPORTING_CURRENCY for currency, micros in parts):
         return None
     return _text(sum(_rounded(micros, currency, places) for currency, micros in parts if micros), places)

@@ -190,7 +190,8 @@ def _failed_payment(facts: Facts, _now: datetime, weights: Weights) -> Iterable[
 
 def _attempts(invoice: FailedInvoice) -> str:
     times = "1 attempt" if invoice.attempts == 1 else f"{invoice.attempts} attempts"
-    return f"Invoice {invoice.name}, {_amount(invoice.remaining_minor, invoice.currency)}: {times}, last {_day(invoice.failed_at)}"
+    owed = _amount(invoice.remaining_minor, invoice.currency)
+    return f"Invoice {invoice.name}, {owed}: {times}, last {_day(invoice.failed_at)}"
 
 
 def _past_due(facts: Facts, now: datetime, weights: Weights) -> Iterable[Part]:
@@ -206,7 +207,8 @@ def _open_invoice(facts: Facts, now: datetime, weights: Weights) -> Iterable[Par
     if late:
         oldest = min(late, key=lambda one: one.due_at)
         more = f", and {len(late) - 1} more" if len(late) > 1 else ""
-        text = f"Invoice {oldest.name}, {_amount(oldest.remaining_minor, oldest.currency)}, was due {_day(oldest.due_at)}{more}"
+        owed = _amount(oldest.remaining_minor, oldest.currency)
+        text = f"Invoice {oldest.name}, {owed}, was due {_day(oldest.due_at)}{more}"
         yield Part("open_invoice", weights.open_invoice, text, oldest.due_at)
 
 

@@ -12,16 +12,17 @@ AUTOMATIC = frozenset({"metadata_id", "contact_email"})
 
 # Providers of mailboxes for people: an address there says nothing about the company.
 FREE_MAIL = frozenset(
-    "gmail.com googlemail.com outlook.com outlook.de outlook.fr hotmail.com hotmail.co.uk hotmail.de hotmail.fr hotmail.it "
-    "live.com live.co.uk live.nl msn.com yahoo.com yahoo.co.uk yahoo.co.jp yahoo.de yahoo.fr yahoo.es yahoo.it yahoo.ca "
-    "yahoo.com.br yahoo.co.in ymail.com rocketmail.com aol.com icloud.com me.com mac.com proton.me protonmail.com pm.me "
-    "tutanota.com tuta.io fastmail.com hey.com zoho.com mail.com email.com gmx.com gmx.de gmx.net gmx.at gmx.ch web.de "
-    "t-online.de freenet.de posteo.de mailbox.org orange.fr wanadoo.fr free.fr sfr.fr laposte.net libero.it virgilio.it "
-    "alice.it tiscali.it mail.ru bk.ru list.ru inbox.ru yandex.ru yandex.com qq.com 163.com 126.com sina.com foxmail.com "
-    "naver.com daum.net hanmail.net rediffmail.com btinternet.com sky.com virginmedia.com ntlworld.com comcast.net "
-    "verizon.net att.net sbcglobal.net bellsouth.net cox.net charter.net earthlink.net shaw.ca rogers.com telus.net "
-    "bigpond.com optusnet.com.au uol.com.br bol.com.br terra.com.br seznam.cz wp.pl o2.pl interia.pl onet.pl ziggo.nl "
-    "kpnmail.nl planet.nl telenet.be skynet.be bluewin.ch example.com example.org example.net".split()
+    "gmail.com googlemail.com outlook.com outlook.de outlook.fr hotmail.com hotmail.co.uk hotmail.de hotmail.fr "
+    "hotmail.it live.com live.co.uk live.nl msn.com yahoo.com yahoo.co.uk yahoo.co.jp yahoo.de yahoo.fr yahoo.es "
+    "yahoo.it yahoo.ca yahoo.com.br yahoo.co.in ymail.com rocketmail.com aol.com icloud.com me.com mac.com "
+    "proton.me protonmail.com pm.me tutanota.com tuta.io fastmail.com hey.com zoho.com mail.com email.com gmx.com "
+    "gmx.de gmx.net gmx.at gmx.ch web.de t-online.de freenet.de posteo.de mailbox.org orange.fr wanadoo.fr free.fr "
+    "sfr.fr laposte.net libero.it virgilio.it alice.it tiscali.it mail.ru bk.ru list.ru inbox.ru yandex.ru "
+    "yandex.com qq.com 163.com 126.com sina.com foxmail.com naver.com daum.net hanmail.net rediffmail.com "
+    "btinternet.com sky.com virginmedia.com ntlworld.com comcast.net verizon.net att.net sbcglobal.net "
+    "bellsouth.net cox.net charter.net earthlink.net shaw.ca rogers.com telus.net bigpond.com optusnet.com.au "
+    "uol.com.br bol.com.br terra.com.br seznam.cz wp.pl o2.pl interia.pl onet.pl ziggo.nl kpnmail.nl planet.nl "
+    "telenet.be skynet.be bluewin.ch".split()
 )
 
 _LEGAL_FORMS = frozenset(

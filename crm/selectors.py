@@ -869,7 +869,8 @@ def pulse() -> CrmPulse:
 
 def _counted(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
     """Count rows inside another query."""
-    return rows.order_by().annotate(one=Value(1)).values("one").annotate(count=Count("pk")).values("count")
+    found: QuerySet[Any, Any] = rows.order_by().annotate(one=Value(1)).values("one").annotate(count=Count("pk"))
+    return found.values("count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,10 +231,8 @@ def _query(begun: Sequence[tuple[str, Begun]]) -> str:
     named = sorted({one.named_id for _, one in begun if one.named_id})
     if named:
         conditions.append(f"Id IN {quoted_list(named)}")
-    return (
-        "SELECT Id, AccountId, IsClosed, IsWon, CloseDate, Stripe_Subscription_Id__c "
-        f"FROM Opportunity WHERE {' OR '.join(conditions)}"
-    )
+    columns = "Id, AccountId, IsClosed, IsWon, CloseDate, Stripe_Subscription_Id__c"
+    return f"SELECT {columns} FROM Opportunity WHERE {' OR '.join(conditions)}"  # noqa: S608  # SOQL, values quoted
 
 
 def _candidate(record: Mapping[str, Any]) -> Candidate:

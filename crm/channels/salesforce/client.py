@@ -60,7 +60,10 @@ class Client:
             following = page.get("nextRecordsUrl")
             if page.get("done", True) or not following:
                 return
-            page = self._call(lambda sf, url=following: sf.query_more(url, identifier_is_url=True), is_write=False)
+            page = self._following(following)
+
+    def _following(self, url: str) -> Any:
+        return self._call(lambda sf: sf.query_more(url, identifier_is_url=True), is_write=False)
 
     def composite(self, parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Send one Composite request, one API call, and return the answers of its parts; they succeed or fail alone."""

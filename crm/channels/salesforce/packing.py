@@ -47,8 +47,8 @@ class Part:
 def pack(writes: Sequence[Write]) -> list[list[Part]]:
     """Return the parts of each Composite request, in the order to send.
 
-    Quiet: up to 25 writes are one request with a part each. Busy: collections of up to 200 records of one kind, five to a
-    request. A record never stands twice in one request: the second write goes with the next.
+    Quiet: up to 25 writes are one request with a part each. Busy: collections of up to 200 records of one kind, five
+    to a request. A record never stands twice in one request: the second write goes with the next.
     """
     ordered = sorted(writes, key=lambda write: (write.group, ORDER.get(write.sobject, 9)))
     requests: list[list[Part]] = []

@@ -15,8 +15,8 @@ from crm.commands import SECRET_HELP, print_result, read_secret, wrong_use
 
 class Command(BaseCommand):
     help = (
-        "Try a login to Salesforce, keep it encrypted, and read Accounts and Contacts for matching. A new connection is in "
-        "shadow mode: all is worked out and recorded, nothing is written there until it is switched to live."
+        "Try a login to Salesforce, keep it encrypted, and read Accounts and Contacts for matching. A new connection "
+        "is in shadow mode: all is worked out and recorded, nothing is written there until it is switched to live."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -15,7 +15,10 @@ from crm.models import SalesforceOrg
 
 
 class Command(BaseCommand):
-    help = "Compare the objects, fields, types and rights we write with what the connected org has. Exit 1 when something is missing."
+    help = (
+        "Compare the objects, fields, types and rights we write with what the connected org has. "
+        "Exit 1 when something is missing."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         what = parser.add_mutually_exclusive_group()

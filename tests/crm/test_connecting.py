@@ -1,0 +1,257 @@
+"""Connecting: the three grants, what is refused, renewal by one worker, the set-up check."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from crm import connections
+from crm.channels.kinds import Wait
+from crm.channels.salesforce import oauth
+from crm.models import Account, Contact, SalesforceOrg
+from tests.crm.conftest import login
+from tests.fakes.salesforce import FakeSalesforce
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command and return its exit code and the object on the last line of its standard output."""
+
+    def told(*arguments: str) -> tuple[int, dict]:
+        capsys.readouterr()
+        code = 0
+        try:
+            call_command(*arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return told
+
+
+def test_client_credentials(run, salesforce, monkeypatch):
+    account = salesforce.add_account(Name="Acme", Website="acme.com", BillingPostalCode="1000")
+    salesforce.add_contact(AccountId=account, Email="Ana@Acme.com")
+    salesforce.add_contact(AccountId=account)
+    monkeypatch.setenv("SECRET_OF_OURS", salesforce.client_secret)
+
+    code, found = run(
+        "connect_salesforce", "--instance-url", salesforce.url, "--client-id", salesforce.client_id,
+        "--client-secret", "env:SECRET_OF_OURS",
+    )  # fmt: skip
+
+    assert found["org_id"] == salesforce.org_id and found["mode"] == "shadow" and found["sandbox"] is False
+    assert found["api_version"] == "68.0" and found["won_stage"] == "Closed Won"
+    assert (found["accounts"], found["contacts"]) == (1, 1)
+    assert Account.objects.get().domain == "acme.com" and Contact.objects.get().email == "ana@acme.com"
+    assert code == 0
+
+
+def test_a_secret_in_clear_works_with_a_warning_and_is_not_echoed(salesforce, capsys):
+    call_command(
+        "connect_salesforce", "--instance-url", salesforce.url, "--client-id", salesforce.client_id,
+        "--client-secret", salesforce.client_secret,
+    )  # fmt: skip
+
+    printed = capsys.readouterr()
+    assert "Safer: --client-secret env:NAME" in printed.err
+    assert salesforce.client_secret not in printed.out + printed.err
+
+
+def test_secrets_and_tokens_are_encrypted_at_rest(salesforce, shadow):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT client_secret, access_token FROM crm_salesforceorg")
+        stored = cursor.fetchone()
+
+    assert all(stored) and salesforce.client_secret not in stored and shadow.access_token not in stored
+
+
+def test_jwt_bearer(salesforce):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    salesforce.app.jwt_public_key = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+    found = connections.connect(
+        login(salesforce, client_secret="", jwt_key=pem, username="integration@fake.example"), now=timezone.now()
+    )
+
+    assert found.org.org_id == salesforce.org_id
+
+
+def test_a_rotated_refresh_token_is_kept(salesforce):
+    salesforce.app.rotates_refresh_tokens = True
+    first = salesforce.refresh_token()
+
+    org = connections.connect(login(salesforce, client_secret="", refresh_token=first), now=timezone.now()).org
+
+    assert org.refresh_token == salesforce.login.refresh_tokens[-1] != first
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"client_secret": "wrong"}, "Check client id and secret"),
+        ({"client_id": "unknown"}, "does not know the app yet"),
+        ({"client_secret": "", "refresh_token": "stale"}, "Connect again"),
+        ({"instance_url": "http://acme.my.salesforce.com"}, "https address"),
+        ({"instance_url": "https://127.0.0.1:1"}, "does not answer"),
+    ],
+)
+def test_what_does_not_work_is_not_kept(salesforce, changed, said):
+    with pytest.raises(connections.NotConnected, match=said):
+        connections.connect(login(salesforce, **changed), now=timezone.now())
+
+    assert not SalesforceOrg.objects.exists()
+
+
+def test_a_failed_reconnection_leaves_the_old_one(salesforce, live):
+    with pytest.raises(connections.NotConnected):
+        connections.connect(login(salesforce, client_secret="wrong"), now=timezone.now())
+
+    assert SalesforceOrg.objects.get().client_secret == salesforce.client_secret
+
+
+def test_reconnecting_clears_what_stopped_the_old_one_and_keeps_the_mode(salesforce, live):
+    SalesforceOrg.objects.update(error_code="invalid_grant", error="withdrawn", paused_until=timezone.now())
+
+    org = connections.connect(login(salesforce), now=timezone.now()).org
+
+    assert (org.error_code, org.error, org.paused_until, org.mode) == ("", "", None, "live")
+
+
+def test_another_org_is_refused(salesforce, shadow, monkeypatch):
+    with FakeSalesforce() as other:
+        other.org_id = other.login.org_id = "00D5g00000OtherAAA"
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", other.ca_file)
+        with pytest.raises(connections.NotConnected, match="leads to org"):
+            connections.connect(login(other), now=timezone.now())
+
+
+def test_a_sandbox_is_known_as_one(monkeypatch):
+    with FakeSalesforce(sandbox=True) as fake:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", fake.ca_file)
+
+        assert connections.connect(login(fake), now=timezone.now()).org.is_sandbox is True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--client-secret", "s", "--jwt-key", "k", "--username", "u"],
+        ["--jwt-key", "env:NOTHING_THERE", "--username", "u"],
+        ["--jwt-key", "/nowhere/key.pem", "--username", "u"],
+        ["--username", "u", "--client-secret", "s"],
+        [],
+    ],
+)
+def test_wrong_use_ends_with_two(arguments):
+    with pytest.raises(CommandError) as refused:
+        call_command("connect_salesforce", "--instance-url", "https://a.example", "--client-id", "c", *arguments)
+
+    assert refused.value.returncode == 2
+
+
+def test_the_demo_never_goes_live(db):
+    SalesforceOrg.objects.create(instance_url="https://demo.invalid", is_demo=True)
+
+    with pytest.raises(connections.NotConnected):
+        connections.go_live(now=timezone.now())
+
+
+# ---- renewal ----
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=False)
+def test_eight_workers_make_one_renewal(salesforce, db):
+    org = connections.connect(login(salesforce), now=timezone.now()).org
+    dead = org.access_token
+    salesforce.expires_sessions()
+    grants = salesforce.login.grants
+    salesforce.delays_next(0.3, match="oauth2/token")
+    tokens: list[str] = []
+
+    def renew() -> None:
+        tokens.append(oauth.renewed(org.pk, dead=dead, now=timezone.now()))
+        connection.close()
+
+    workers = [threading.Thread(target=renew) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+
+    assert salesforce.login.grants == grants + 1
+    assert len(tokens) == 8 and len(set(tokens)) == 1 and dead not in tokens
+
+
+def test_nobody_asks_again_while_a_person_must_reconnect(salesforce, live):
+    SalesforceOrg.objects.update(error_code="invalid_grant", error="withdrawn")
+
+    with pytest.raises(Wait):
+        oauth.renewed(live.pk, dead=live.access_token, now=timezone.now())
+
+    assert salesforce.requests == []
+
+
+def test_a_renewal_whose_worker_died_is_taken_over(salesforce, live):
+    now = timezone.now()
+    SalesforceOrg.objects.update(refreshing_until=now - timedelta(seconds=1))
+
+    assert oauth.renewed(live.pk, dead=live.access_token, now=now) != live.access_token
+
+
+# ---- set-up ----
+
+
+def test_a_complete_org_is_ready(run, salesforce, shadow):
+    code, found = run("setup_salesforce", "--check")
+
+    assert (code, found["ready"], found["findings"]) == (0, True, [])
+
+
+def test_an_org_without_our_fields_is_told_what_is_missing(run, monkeypatch):
+    with FakeSalesforce(package=False) as fake:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", fake.ca_file)
+        connections.connect(login(fake), now=timezone.now())
+        code, found = run("setup_salesforce", "--check")
+
+    assert (code, found["ready"]) == (1, False)
+    assert {"object": "Account", "field": "MRR__c", "code": "field_missing"}.items() <= found["findings"][1].items()
+    assert found["findings"][0]["code"] == "object_missing"
+
+
+def test_one_hidden_field_is_named(salesforce, shadow):
+    from crm.channels.salesforce import setup
+    from crm.channels.salesforce.client import Client
+
+    salesforce.hides_field("Account", "In_Dispute__c")
+    salesforce.makes_read_only("Opportunity", "Committed_ARR__c")
+
+    with Client(shadow, now=timezone.now()) as client:
+        findings = setup.check(client)
+
+    assert [(one.sobject, one.field, one.code) for one in findings] == [
+        ("Account", "In_Dispute__c", "field_missing"),
+        ("Opportunity", "Committed_ARR__c", "field_read_only"),
+    ]
+
+
+def test_deploying_is_not_offered(shadow):
+    with pytest.raises(CommandError) as refused:
+        call_command("setup_salesforce", "--deploy")
+
+    assert refused.value.returncode == 2
