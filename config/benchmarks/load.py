@@ -93,8 +93,10 @@ async def _post(
     )
     writer.write(head.encode() + body)
     answer = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(answer.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
-    await reader.readexactly(length)
+    length = answer.partition(b"content-length:")[2].partition(b"\r\n")[0]
+    if not length:  # the answer ends with the connection
+        return answer[9:12].decode(), False
+    await reader.readexactly(int(length))
     return answer[9:12].decode(), b"connection: close" not in answer
 
 

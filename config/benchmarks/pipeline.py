@@ -10,7 +10,7 @@ from collections.abc import Callable
 from config.benchmarks import load
 from config.benchmarks.stand import SECRET, database_seconds, processor_seconds, stand
 from config.benchmarks.stream import bodies
-from config.benchmarks.webhook import PATH, THREADS, WEB_WORKERS
+from config.benchmarks.webhook import BARE, PATH, PRODUCT, THREADS, WEB_WORKERS, warm_up
 
 
 def run(*, events: int, connections: int, tell: Callable[[str], None]) -> dict[str, object]:
@@ -18,15 +18,14 @@ def run(*, events: int, connections: int, tell: Callable[[str], None]) -> dict[s
     stream = bodies(events)
     with stand() as ground:
         tell(f"{len(stream)} events to a bare view")
-        with ground.server("config.benchmarks.bare_wsgi:application", workers=WEB_WORKERS, threads=THREADS) as (
-            port,
-            pid,
-        ):
+        with ground.server(BARE, workers=WEB_WORKERS, threads=THREADS) as (port, pid):
+            warm_up(port)
             before = processor_seconds(pid) + database_seconds()
             load.closed_loop(port, PATH, stream, connections=connections, secret=SECRET)
             bare = processor_seconds(pid) + database_seconds() - before
         tell(f"{len(stream)} events to the product")
-        with ground.server("config.wsgi:application", workers=WEB_WORKERS, threads=THREADS) as (port, pid):
+        with ground.server(PRODUCT, workers=WEB_WORKERS, threads=THREADS) as (port, pid):
+            warm_up(port)
             web, database = processor_seconds(pid), database_seconds()
             sent = load.closed_loop(port, PATH, stream, connections=connections, secret=SECRET)
             web, ack_database = processor_seconds(pid) - web, database_seconds() - database

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -10,7 +12,9 @@ from config.benchmarks.stand import SECRET, Stand, database_seconds, memory_mib,
 from config.benchmarks.stream import bodies
 
 PATH = "/webhooks/stripe/bench/"
+BARE, PRODUCT = "config.benchmarks.bare_wsgi:application", "config.wsgi:application"
 WEB_WORKERS, THREADS = 2, 4
+WARM_UP_SECONDS = 3  # a nudge imports the task queue in the background
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ def run(*, events: int, rate: float, connections: int, rounds: int, tell: Callab
         for place in range(rounds):
             part = needed[place * events * 2 : (place + 1) * events * 2]
             for name, application in (
-                ("bare", "config.benchmarks.bare_wsgi:application"),
-                ("product", "config.wsgi:application"),
+                ("bare", BARE),
+                ("product", PRODUCT),
             ):
                 tell(f"round {place + 1} of {rounds}: {name}")
                 sides[name].append(_measure(ground, name, application, part, rate, connections))
@@ -62,7 +66,7 @@ def _measure(
 ) -> Side:
     half = len(events) // 2
     with ground.server(application, workers=WEB_WORKERS, threads=THREADS) as (port, pid):
-        load.closed_loop(port, PATH, [_warm(place, name) for place in range(50)], connections=4, secret=SECRET)
+        warm_up(port)
         web, database = processor_seconds(pid), database_seconds()
         closed = load.closed_loop(port, PATH, events[:half], connections=connections, secret=SECRET)
         web, database = processor_seconds(pid) - web, database_seconds() - database
@@ -86,11 +90,18 @@ def _measure(
     )
 
 
-def _warm(place: int, name: str) -> bytes:
+def warm_up(port: int) -> None:
+    """Let every process and thread do what is done once: imports, connections, prepared statements."""
+    lot = secrets.token_hex(6).encode()
+    load.closed_loop(port, PATH, [_warm(place, lot) for place in range(80)], connections=8, secret=SECRET)
+    time.sleep(WARM_UP_SECONDS)
+
+
+def _warm(place: int, lot: bytes) -> bytes:
     return (
         b'{"id":"evt_warm_%s_%d","object":"event","type":"warm.up","created":1767225600,"livemode":true,"data":{"object":{}}}'
         % (
-            name.encode(),
+            lot,
             place,
         )
     )
