@@ -17,7 +17,7 @@ import pytest
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
-REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # ---- no network but loopback ----
@@ -133,10 +133,22 @@ def redis_url() -> Iterator[str]:
     """Empty the tests' Redis database before and after."""
     import redis
 
-    with redis.Redis.from_url(REDIS_URL) as server:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    url = f"{REDIS_URL.rsplit('/', 1)[0]}/{12 + worker % 4}"
+    with redis.Redis.from_url(url) as server:
         server.flushdb()
-        yield REDIS_URL
+        yield url
         server.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _an_empty_cache() -> Iterator[None]:
+    """Redis keeps log-in limits and heartbeats from test to test; the cache table is rolled back with the rest."""
+    yield
+    if os.environ.get("REDIS_URL"):
+        from django.core.cache import cache
+
+        cache.clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,150 @@
+"""The demo as a newcomer runs it, its figures compared with a script that shares no code with the product."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import independent_mrr
+
+ROOT = Path(__file__).resolve().parent.parent
+CUSTOMERS, MONTHS = 90, 16
+pytestmark = pytest.mark.slow
+
+Get = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    found = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    return found | {
+        "DATA_DIR": str(tmp_path_factory.mktemp("demo")),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "LOG_LEVEL": "ERROR",
+    }
+
+
+@pytest.fixture(scope="module")
+def made(environment: dict[str, str]) -> dict[str, Any]:
+    return _manage(environment, "demo", "--no-serve", "--customers", str(CUSTOMERS), "--months", str(MONTHS))
+
+
+@pytest.fixture(scope="module")
+def address(environment: dict[str, str], made: dict[str, Any]) -> Any:
+    """Start the demo a second time: it only serves."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "demo", "--bind", f"127.0.0.1:{port}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        started = time.monotonic()
+        while not _is_up(f"http://127.0.0.1:{port}/healthz"):
+            assert process.poll() is None
+            assert time.monotonic() - started < 30
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=15)
+
+
+@pytest.fixture(scope="module")
+def get(environment: dict[str, str], address: str) -> Get:
+    token = _manage(environment, "create_api_token", "analyst", "--role", "analyst")["token"]
+
+    def call(path: str) -> Any:
+        request = urllib.request.Request(f"{address}/api/v1/{path}", headers={"Authorization": f"Token {token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def expected(environment: dict[str, str], made: dict[str, Any]) -> dict[str, Any]:
+    return independent_mrr.report(Path(environment["DATA_DIR"]) / "demo", int(time.time()))
+
+
+def test_nothing_is_parked_and_a_few_wait_for_a_match(made: dict[str, Any], get: Get) -> None:
+    unmatched = get("unmatched")["results"]
+
+    assert made["parked"] == 0
+    assert get("sync")["events"] | {"processed": 0} == {"waiting": 0, "processed": 0, "ignored": 0, "parked": 0}
+    assert 4 <= len(unmatched) <= 40
+    assert len({row["reason"] for row in unmatched}) >= 4
+    assert get("at-risk")["results"]
+
+
+def test_mrr_and_arr_are_what_the_event_files_say(get: Get, expected: dict[str, Any]) -> None:
+    at = datetime.now(UTC).date().isoformat()
+
+    found = {row["currency"]: row for row in get(f"mrr?at={at}")["currencies"]}
+
+    for currency, books in expected["currencies"].items():
+        assert found[currency]["mrr_micros"] == books["mrr_micros"]
+        assert found[currency]["arr_micros"] == books["arr_micros"]
+        assert found[currency]["customers"] == books["customers"]
+
+
+def test_twelve_months_of_movements_are_what_the_event_files_say(get: Get, expected: dict[str, Any]) -> None:
+    for currency, books in expected["currencies"].items():
+        first, last = books["months"][0]["month"], books["months"][-1]["month"]
+        months = get(f"mrr/series?from={first}&to={last}&currency={currency}&view=event")["months"]
+        found = [
+            {"month": row["month"], **{kind: row[f"{kind}_micros"] for kind in ("opening", *independent_mrr.KINDS)}}
+            for row in months
+        ]
+
+        assert found == [{key: value for key, value in row.items() if key != "closing"} for row in books["months"]]
+        assert [row["closing_micros"] for row in months] == [row["closing"] for row in books["months"]]
+
+
+def test_the_page_shows_the_same_figure(address: str, made: dict[str, Any], expected: dict[str, Any]) -> None:
+    people = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    form = people.open(f"{address}/accounts/login/").read().decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
+    assert token
+    sent = {"csrfmiddlewaretoken": token[1], "login": "analyst", "password": made["password"]}
+
+    page = people.open(f"{address}/accounts/login/", urllib.parse.urlencode(sent).encode()).read().decode()
+
+    shown = round(expected["currencies"]["usd"]["mrr_micros"] / 1_000_000)
+    text = re.sub(r"<[^>]+>", "", page)
+    assert f"${shown // 100:,}.{shown % 100:02d}" in re.sub(r"\s+", "", text)
+
+
+def _manage(environment: dict[str, str], *command: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
