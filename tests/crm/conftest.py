@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from crm import connections
@@ -23,6 +24,16 @@ def salesforce(monkeypatch) -> Iterator[FakeSalesforce]:
     with FakeSalesforce() as fake:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", fake.ca_file)
         yield fake
+
+
+@pytest.fixture
+def committed(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Rows that other threads can see. The append-only triggers refuse Django's flush, so we take back our own."""
+    with django_db_blocker.unblock():
+        if connection.vendor == "sqlite":
+            pytest.skip("threads cannot share an SQLite in memory: the run on PostgreSQL covers this")
+        yield
+        SalesforceOrg.objects.all().delete()
 
 
 def login(fake: FakeSalesforce, **changed: str) -> connections.Login:

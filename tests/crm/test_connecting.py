@@ -20,7 +20,11 @@ from crm.models import Account, Contact, SalesforceOrg
 from tests.crm.conftest import login
 from tests.fakes.salesforce import FakeSalesforce
 
-pytestmark = pytest.mark.django_db
+
+@pytest.fixture(autouse=True)
+def rolled_back(request):
+    if "committed" not in request.fixturenames:
+        request.getfixturevalue("db")
 
 
 @pytest.fixture
@@ -175,8 +179,7 @@ def test_the_demo_never_goes_live(db):
 # ---- renewal ----
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=False)
-def test_eight_workers_make_one_renewal(salesforce, db):
+def test_eight_workers_make_one_renewal(salesforce, committed):
     org = connections.connect(login(salesforce), now=timezone.now()).org
     dead = org.access_token
     salesforce.expires_sessions()
