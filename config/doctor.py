@@ -33,8 +33,8 @@ Check = Callable[[datetime], Iterator[Finding]]
 def examine(*, now: datetime) -> list[Finding]:
     """Run all checks. Without a database or its tables the later ones cannot be asked and are left out."""
     found: list[Finding] = []
-    for check in (database, migrations):
-        found += check(now)
+    for necessary in (database, migrations):
+        found += necessary(now)
         if not all(one.is_well for one in found):
             return found
     for check in CHECKS:

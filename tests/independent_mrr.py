@@ -2,8 +2,8 @@
 
     python tests/independent_mrr.py data/demo [--at 2026-03-31T23:59:59]
 
-Reads every *.jsonl of the folder (one Stripe event a line, one file a source), prints one JSON object. It knows what the
-demo holds: licensed prices per unit, no coupons, no tiers. Amounts are micros: millionths of a minor unit.
+Reads every *.jsonl of the folder (one Stripe event a line, one file a source) and prints one JSON object. It knows what
+the demo holds: licensed prices per unit, no coupons, no tiers. Amounts are micros: millionths of a minor unit.
 """
 
 from __future__ import annotations

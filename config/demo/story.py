@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 
 from config.demo import objects
 from config.demo.companies import EU, US, company
 from config.demo.lives import (
-    DAY,
     FEEDBACK,
     HOUR,
     MONTH,
@@ -26,6 +26,9 @@ from config.demo.lives import (
     last_day_of_month,
     month_start,
 )
+from config.demo.objects import DAY
+
+Act = Callable[[Holding], None]
 
 SEED = 20_261_123
 SOURCES = {US: ("Northwind US", ("usd",)), EU: ("Northwind Europe", ("eur", "gbp"))}
@@ -127,35 +130,35 @@ def _changes(life: Life, holding: Callable[[], Holding | None], start: int, now:
         share = rng.uniform(0.08, 0.35)
         kind = rng.random()
         if chance < 0.06:
-            up: tuple[Callable[[Holding], None], ...] = (
-                lambda held, when=when, share=share: life.grow(held, when, share),
-                lambda held, when=when: life.move(held, when, 1),
-                lambda held, when=when: life.add(held, when, "support"),
-                lambda held, when=when: life.add(held, when, "insights"),
-                lambda held, when=when: life.go_annual(held, when),
+            up: tuple[Act, ...] = (
+                partial(life.grow, when=when, share=share),
+                partial(life.move, when=when, step=1),
+                partial(life.add, when=when, extra="support"),
+                partial(life.add, when=when, extra="insights"),
+                partial(life.go_annual, when=when),
             )
             life.with_holding(when, holding, up[0 if kind < 0.55 else 1 + int((kind - 0.55) / 0.1125)])
         elif chance < 0.081:
-            down: tuple[Callable[[Holding], None], ...] = (
-                lambda held, when=when, share=share: life.grow(held, when, -share),
-                lambda held, when=when: life.move(held, when, -1),
-                lambda held, when=when: life.drop_extra(held, when),
+            down: tuple[Act, ...] = (
+                partial(life.grow, when=when, share=-share),
+                partial(life.move, when=when, step=-1),
+                partial(life.drop_extra, when=when),
             )
             life.with_holding(when, holding, down[0 if kind < 0.6 else 1 if kind < 0.85 else 2])
         elif chance < 0.12:
             life.with_holding(when, holding, lambda held: life.let_fail(recovers=life.rng.random() < 0.72))
         elif chance < 0.135:
-            life.with_holding(when, holding, lambda held, when=when: life.refund(held, when, rng.choice((1.0, 0.5))))
+            life.with_holding(when, holding, partial(life.refund, when=when, share=rng.choice((1.0, 0.5))))
         elif chance < 0.139:
             result = rng.choice(("won", "won", "lost"))
-            life.with_holding(when, holding, lambda held, when=when, how=result: _dispute(life, held, when, how))
+            life.with_holding(when, holding, partial(_dispute, life, when=when, result=result))
 
 
-def _dispute(life: Life, held: Holding, when: int, result: str) -> None:
+def _dispute(life: Life, holding: Holding, when: int, result: str) -> None:
     """A lost dispute is one of a customer that left at once: what it paid for has ended by the time it is decided."""
-    life.dispute(held, when, result=result)
+    life.dispute(holding, when, result=result)
     if result == "lost":
-        life.cancel(held, when + 2 * DAY, feedback="other", at_once=True)
+        life.cancel(holding, when + 2 * DAY, feedback="other", at_once=True)
 
 
 def _leaving(life: Life, holding: Callable[[], Holding | None], start: int, now: int, plan: Plan) -> int | None:
