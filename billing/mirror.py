@@ -145,7 +145,7 @@ class _Batch:
         self.customers: dict[Key, int] = {}
         self.versions: dict[str, dict[Key, tuple[int | None, str]]] = {}
         self.payers: dict[Key, int] = {}  # of charges
-        self.latest: dict[Key, int] = {}  # when an object's event of the kind in LATEST_OF was told last
+        self.times: dict[Key, int] = {}  # when what TIMES names happened to an object
         self.changed: set[int] = set()
         self.touched: set[int] = set()
 
@@ -161,8 +161,9 @@ class _Batch:
             else:
                 mention = _mention(event, kind, read.body or {})
                 self.mentions[kind.name].append(mention)
-                if event.type in LATEST_OF:
-                    self.latest[mention.key] = max(mention.created, self.latest.get(mention.key, 0))
+                if event.type in TIMES:
+                    chosen = TIMES[event.type].chosen
+                    self.times[mention.key] = chosen(mention.created, self.times.get(mention.key, mention.created))
                 self.outcomes[event.pk] = PROCESSED
         except LayoutError as error:
             self.outcomes[event.pk] = Outcome(EventState.PARKED, error.reason, str(error))
@@ -182,8 +183,11 @@ class _Batch:
         missing = keys - self.customers.keys()
         if missing:
             stubs = [_stub(Customer, key) for key in missing]
-            write(Customer, stubs, key=("source_id", "stripe_id"))
-            self._take_locks(missing, set())
+            returning = ("source_id", "stripe_id", "id")
+            for source_pk, stripe_id, pk in write(Customer, stubs, key=("source_id", "stripe_id"), returning=returning):
+                self.customers[source_pk, stripe_id] = pk  # nobody else sees a new row yet: it is as good as locked
+            if missing - self.customers.keys():
+                self._take_locks(missing - self.customers.keys(), set())
 
     def _take_locks(self, keys: set[Key], pks: set[int]) -> None:
         versions = self.versions.setdefault("customer", {})
@@ -274,10 +278,7 @@ class _Batch:
     ) -> dict[Key, tuple[list[int], list[int]]]:
         """For each object the events of its last second and of the one before it: applied earlier, or in this batch."""
         times: dict[Key, dict[int, list[int]]] = {key: defaultdict(list) for key in last_at}
-        wanted: dict[str, set[Any]] = {
-            "source_id": {source_pk for source_pk, _ in last_at},
-            "object_id": {name for _, name in last_at},
-        }
+        wanted = _wanted(last_at, "object_id")
         columns = ("id", "source_id", "object_id", "created_at", "state", "type")
         for pk, source_pk, object_id, created, state, event_type in select(StripeEvent, columns, wanted):
             key = (source_pk, object_id)
@@ -432,11 +433,7 @@ def _of_keys(model: type[Mirrored], keys: set[Key], *columns: str) -> Iterator[t
     """The rows of these keys: source, Stripe's id, and the columns asked for."""
     if not keys:
         return
-    wanted: dict[str, set[Any]] = {
-        "source_id": {source_pk for source_pk, _ in keys},
-        "stripe_id": {stripe_id for _, stripe_id in keys},
-    }
-    for row in select(model, ("source_id", "stripe_id", *columns), wanted):
+    for row in select(model, ("source_id", "stripe_id", *columns), _wanted(keys)):
         if (row[0], row[1]) in keys:  # the same id may stand in another source
             yield row
 
@@ -455,7 +452,7 @@ def _stub(model: type[Mirrored], key: Key) -> dict[str, Any]:
     return {"source_id": key[0], "stripe_id": key[1], **NOT_TOLD, **EMPTY[model]}
 
 
-def _customer_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
+def _customer_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
     row: layouts.CustomerRow = mention.row
     return {
         "source_id": mention.key[0],
@@ -471,6 +468,7 @@ def _customer_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
         "metadata": row.metadata,
         "currency": row.currency,
         "delinquent": row.delinquent,
+        "deleted_at": moment(batch.times.get(mention.key)),
     }
 
 
@@ -624,7 +622,7 @@ def _invoice_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
         "voided_at": moment(row.voided),
         "uncollectible_at": moment(row.uncollectible),
         "has_all_lines": row.has_all_lines,
-        "last_failed_at": moment(batch.latest.get(mention.key)),
+        "last_failed_at": moment(batch.times.get(mention.key)),
     }
 
 
@@ -700,7 +698,7 @@ def _dispute_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
         "currency": row.currency,
         "amount_minor": row.amount_minor,
         "evidence_due_at": moment(row.evidence_due),
-        "closed_at": moment(batch.latest.get(mention.key)),
+        "closed_at": moment(batch.times.get(mention.key)),
     }
 
 
@@ -746,19 +744,40 @@ EMPTY: Final[dict[type[Mirrored], dict[str, Any]]] = {
     },
 }
 
-# Events whose latest time is a column of its own, whatever was told after them.
-LATEST_OF: Final = frozenset({"invoice.payment_failed", "charge.dispute.closed"})
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A column that keeps when something happened, whatever was told after it."""
+
+    column: str
+    chosen: Callable[[int, int], int]  # the first or the last time, should it be told twice
+
+    @property
+    def rule(self) -> str:
+        sign = ">" if self.chosen is max else "<"
+        new, old = f"excluded.{self.column}", f"t.{self.column}"
+        return f"CASE WHEN {old} IS NULL OR {new} {sign} {old} THEN {new} ELSE {old} END"
+
+
+TIMES: Final = {
+    "customer.deleted": Time("deleted_at", min),
+    "invoice.payment_failed": Time("last_failed_at", max),
+    "charge.dispute.closed": Time("closed_at", max),
+}
 
 # Columns that do not simply take the last event's word.
-LATEST = "CASE WHEN t.{0} IS NULL OR excluded.{0} > t.{0} THEN excluded.{0} ELSE t.{0} END"
 KNOWN_ONCE = "COALESCE(excluded.{0}, t.{0})"
 OWN_RULES: Final = {
-    "invoice": {"last_failed_at": LATEST.format("last_failed_at")},
+    "customer": {"deleted_at": TIMES["customer.deleted"].rule},
+    "invoice": {"last_failed_at": TIMES["invoice.payment_failed"].rule},
     "charge": {"customer_id": KNOWN_ONCE.format("customer_id")},
     "price": {"tiers": KNOWN_ONCE.format("tiers")},  # only a read that asks for them brings them
     "coupon": {"applies_to": KNOWN_ONCE.format("applies_to")},
     "refund": {"customer_id": KNOWN_ONCE.format("customer_id")},
-    "dispute": {"customer_id": KNOWN_ONCE.format("customer_id"), "closed_at": LATEST.format("closed_at")},
+    "dispute": {
+        "customer_id": KNOWN_ONCE.format("customer_id"),
+        "closed_at": TIMES["charge.dispute.closed"].rule,
+    },
 }
 
 
@@ -768,16 +787,11 @@ Finish = Callable[[_Batch, Sequence[Mention], Sequence[Mention], Mapping[Key, in
 
 
 def _finish_customers(
-    batch: _Batch, mentions: Sequence[Mention], _told: Sequence[Mention], _pks: Mapping[Key, int]
+    batch: _Batch, mentions: Sequence[Mention], told: Sequence[Mention], _pks: Mapping[Key, int]
 ) -> None:
-    """A deletion ends what the customer holds; the first one told is the one that counts."""
-    for mention in mentions:
-        if mention.event_type == "customer.deleted":
-            pk = batch.customers[mention.key]
-            at = datetime.fromtimestamp(mention.created, UTC)
-            later = Q(deleted_at=None) | Q(deleted_at__gt=at)
-            Customer.objects.filter(later, pk=pk).update(deleted_at=at)
-            batch.changed.add(pk)
+    """A deletion ends what the customer holds."""
+    batch.changed |= {batch.customers[mention.key] for mention in mentions if mention.event_type in TIMES}
+    _catch_up(batch, "customer", told)
 
 
 def _finish_subscriptions(
@@ -836,14 +850,19 @@ def _finish_disputes(
 
 
 def _catch_up(batch: _Batch, name: str, told: Sequence[Mention]) -> None:
-    """Note the time of an event that came too late to be its object's last word."""
-    missed = {mention.key for mention in batch.mentions[name]} & batch.latest.keys() - {mention.key for mention in told}
+    """Note the time of what was told too late to be its object's last word."""
+    written = {mention.key for mention in told}
+    missed = {
+        mention.key: TIMES[mention.event_type]
+        for mention in batch.mentions[name]
+        if mention.event_type in TIMES and mention.key not in written
+    }
     rows: Any = KINDS[name].model._default_manager
-    column = {"invoice": "last_failed_at", "dispute": "closed_at"}[name]
-    for source_pk, stripe_id in sorted(missed):
-        at = datetime.fromtimestamp(batch.latest[source_pk, stripe_id], UTC)
-        earlier = Q(**{column: None}) | Q(**{f"{column}__lt": at})
-        rows.filter(earlier, source_id=source_pk, stripe_id=stripe_id).update(**{column: at})
+    for (source_pk, stripe_id), time in sorted(missed.items(), key=lambda entry: entry[0]):
+        at = datetime.fromtimestamp(batch.times[source_pk, stripe_id], UTC)
+        is_news = Q(**{f"{time.column}__{'lt' if time.chosen is max else 'gt'}": at})
+        unknown = Q(**{f"{time.column}__isnull": True})
+        rows.filter(is_news | unknown, source_id=source_pk, stripe_id=stripe_id).update(**{time.column: at})
 
 
 def _finish_charges(

@@ -181,11 +181,9 @@ TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     """The WSGI application for addresses below /webhooks/stripe/, in front of Django's handler."""
-    connection.close_if_unusable_or_obsolete()
-    try:
-        status, body = _answer(environ)
-    finally:
+    if not connection.in_atomic_block:  # as Django does before each request
         connection.close_if_unusable_or_obsolete()
+    status, body = _answer(environ)
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     if status == 405:
         headers.append(("Allow", "POST"))

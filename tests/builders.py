@@ -28,7 +28,7 @@ def sign(raw: bytes, *, secret: str = SECRET, at: int | None = None) -> str:
 
 def as_bytes(body: Json) -> bytes:
     """Return a body as Stripe posts it."""
-    return json.dumps(body, indent=2, ensure_ascii=False).encode()
+    return json.dumps(body, indent=2).encode()
 
 
 def source(slug: str = "acme", *, livemode: bool = False, secret: str = SECRET, **fields: Any) -> StripeSource:
