@@ -33,7 +33,7 @@ from billing.models import (
 from tests import builders
 from tests.billing.conftest import NOW, drain, ends
 from tests.billing.world import World
-from tests.builders import DAY, T0, event
+from tests.builders import T0, event
 
 pytestmark = pytest.mark.django_db
 
@@ -469,4 +469,3 @@ def test_a_payload_of_the_other_mode_is_parked(db):
 
     assert inbox.keep(live, raw, origin=Origin.WEBHOOK, now=NOW).parked == 1
     assert ends(live) == [("parked", "wrong_mode")]
-    assert DAY == 86_400
