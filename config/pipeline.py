@@ -79,6 +79,7 @@ def advance(events: Sequence[StripeEvent], *, now: datetime) -> Drained:
 def drain_outbox(*, now: datetime | None = None) -> Drained:
     """Send what is due, each channel packing its work as it can."""
     now = now or timezone.now()
+    matching.ask_for_named(now=now)
     settled = outbox.send_due(CHANNELS, now=now)
     return Drained(messages=settled.total, parked=settled.parked)
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from config import due, pipeline
 from config.nudge import Lane, enqueue, nudge
-from crm import accounts, assessing, matching
+from crm import assessing, matching
 
 log = structlog.get_logger(__name__)
 
@@ -106,8 +106,7 @@ def beat() -> None:
 def read_accounts() -> None:
     """Read what changed in Salesforce, when it is time to ask, and try the waiting customers again."""
     now = timezone.now()
-    if accounts.is_due(now=now) and accounts.refresh(now=now).total:
-        matching.match_waiting(now=timezone.now())
+    if matching.keep_up(now=now):
         nudge("outbox")
 
 

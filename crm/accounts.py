@@ -8,13 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from crm import scoring
-from crm.channels.kinds import ChannelError
 from crm.channels.salesforce.soql import quoted_list
-from crm.ids import ACCOUNT, MalformedId, long_id
-from crm.models import Account, Contact, SalesforceOrg, Unmatched
+from crm.ids import ACCOUNT, long_id
+from crm.models import Account, Contact, SalesforceOrg
 
 EVERY = timedelta(minutes=10)  # two queries each: 288 of the day's 500 reads
-ASKED_EVERY = timedelta(minutes=1)
 OVERLAP = timedelta(minutes=5)  # a record saved by a long transaction is stamped before it can be seen
 PAGE = 500
 IDS_AT_ONCE = 200
@@ -41,15 +39,11 @@ class Mirrored:
 def is_due(*, now: datetime) -> bool:
     """Say whether the scheduled read should ask Salesforce now."""
     org = _readable(now)
-    if org is None:
-        return False
-    if org.mirrored_to is None or now - org.mirrored_to >= EVERY:
-        return True
-    return now - org.mirrored_to >= ASKED_EVERY and bool(_missing_ids(org.mirrored_to))
+    return org is not None and (org.mirrored_to is None or now - org.mirrored_to >= EVERY)
 
 
 def refresh(*, now: datetime, report: Callable[[int], None] = lambda count: None) -> Mirrored:
-    """Read what changed since the last read, and the Accounts that customers name but we do not know.
+    """Read what changed since the last read, all at first.
 
     Talks to Salesforce with no transaction open; raises ChannelError. `report` is told how many records came so far.
     """
@@ -66,39 +60,43 @@ def refresh(*, now: datetime, report: Callable[[int], None] = lambda count: None
         contacts = _keep(
             client.query(_soql("Contact", CONTACT_COLUMNS, since), with_deleted=True), org, _keep_contacts, report
         )
-        missing = sorted(_missing_ids(None))
-        for start in range(0, len(missing), IDS_AT_ONCE):
-            accounts += _read_by_id(client, org, missing[start : start + IDS_AT_ONCE])
     SalesforceOrg.objects.filter(pk=org.pk).update(mirrored_to=now)
     return Mirrored(accounts, contacts)
 
 
-def find(account_id: str, *, now: datetime) -> Account | None:
-    """Return an Account by its id, asking Salesforce once when the mirror lacks it; None where there is none.
+def read_named(account_ids: Collection[str], *, now: datetime) -> int:
+    """Ask Salesforce for Accounts by their ids, one call for 200; those that are not there are remembered as such.
 
-    Raises MalformedId. A call that fails counts as not found: the mirror learns of the Account later.
+    Returns how many there are. Raises ChannelError; does nothing where there is nobody to ask.
     """
     from crm.channels.salesforce.client import Client
 
-    wanted = long_id(account_id, prefix=ACCOUNT)
-    known = Account.objects.filter(salesforce_id=wanted).first()
     org = _readable(now)
-    if known is not None or org is None:
-        return known
-    try:
-        with Client(org, now=now) as client:
-            _read_by_id(client, org, [wanted])
-    except ChannelError:
-        return None
-    return Account.objects.filter(salesforce_id=wanted).first()
+    wanted = sorted({long_id(one, prefix=ACCOUNT) for one in account_ids})
+    if org is None or not wanted:
+        return 0
+    found = 0
+    with Client(org, now=now) as client:
+        for start in range(0, len(wanted), IDS_AT_ONCE):
+            ids = quoted_list(wanted[start : start + IDS_AT_ONCE])
+            soql = f"SELECT {ACCOUNT_COLUMNS} FROM Account WHERE Id IN {ids}"  # noqa: S608  # SOQL, values quoted
+            found += _keep(client.query(soql, with_deleted=True), org, _keep_accounts, lambda count: None)
+    known = set(Account.objects.filter(salesforce_id__in=wanted).values_list("salesforce_id", flat=True))
+    unknown = [Account(org=org, salesforce_id=one, is_deleted=True) for one in wanted if one not in known]
+    Account.objects.bulk_create(unknown, ignore_conflicts=True)
+    return found
+
+
+def can_be_asked(org: SalesforceOrg | None, *, now: datetime) -> bool:
+    """Say whether there is an org behind the connection that lets us in; a shadow connection reads too."""
+    if org is None or org.is_demo or org.error_code:
+        return False
+    return org.paused_until is None or org.paused_until <= now
 
 
 def _readable(now: datetime) -> SalesforceOrg | None:
-    """The connected org, if it may be asked: a shadow connection reads too, the demo's has nothing behind it."""
     org = SalesforceOrg.objects.order_by("pk").first()
-    if org is None or org.is_demo or org.error_code or (org.paused_until and org.paused_until > now):
-        return None
-    return org
+    return org if can_be_asked(org, now=now) else None
 
 
 def _soql(sobject: str, columns: str, since: datetime | None) -> str:
@@ -107,28 +105,6 @@ def _soql(sobject: str, columns: str, since: datetime | None) -> str:
     if since is None and sobject == "Contact":
         where += " AND Email != null"
     return f"SELECT {columns} FROM {sobject} WHERE {where} ORDER BY SystemModstamp"  # noqa: S608  # SOQL; values go through soql.quoted
-
-
-def _missing_ids(since: datetime | None) -> set[str]:
-    """The Account ids that customers name and the mirror lacks; `since`: only of customers looked at after it."""
-    from billing import selectors as billing
-
-    rows = Unmatched.objects.filter(reason="no_account_for_id")
-    if since is not None:
-        rows = rows.filter(checked_at__gt=since)
-    customers = billing.customers(list(rows.values_list("customer_id", flat=True)[:2000]))
-    found: set[str] = set()
-    for customer in customers.values():
-        try:
-            found.add(long_id(str(customer.metadata.get("salesforce_account_id") or ""), prefix=ACCOUNT))
-        except MalformedId:
-            continue
-    return found - set(Account.objects.filter(salesforce_id__in=found).values_list("salesforce_id", flat=True))
-
-
-def _read_by_id(client: Any, org: SalesforceOrg, ids: Collection[str]) -> int:
-    soql = f"SELECT {ACCOUNT_COLUMNS} FROM Account WHERE Id IN {quoted_list(ids)}"  # noqa: S608  # SOQL; values go through soql.quoted
-    return _keep(client.query(soql, with_deleted=True), org, _keep_accounts, lambda count: None)
 
 
 # ---- keeping ----

@@ -6,15 +6,20 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from django.db import IntegrityError, transaction
 
 from billing import selectors as billing
-from crm import outbox, scoring
+from crm import accounts, outbox, scoring
+from crm.channels.kinds import ChannelError
 from crm.ids import ACCOUNT, MalformedId, long_id
 from crm.models import Account, Contact, Match, SalesforceOrg, Unmatched
 from crm.scoring import Candidate, Reason
 
+log = structlog.get_logger(__name__)
+
 METADATA_KEY = "salesforce_account_id"
+NOT_READ = "account_not_read"  # the mirror lacks the Account that a customer names; Salesforce is asked next
 MERGES_FOLLOWED = 5
 
 
@@ -65,7 +70,7 @@ def match_customers(customer_pks: Collection[int], *, now: datetime) -> list[int
     if not waiting:
         return []
     org = SalesforceOrg.objects.order_by("pk").first()
-    decisions = _decide(waiting, org)
+    decisions = _decide(waiting, org, now=now)
     found = {pk: decision for pk, decision in decisions.items() if decision.account is not None}
     _write_matches(found, now=now)
     _write_unmatched({pk: decision for pk, decision in decisions.items() if decision.account is None}, now=now)
@@ -83,12 +88,53 @@ def match_waiting(*, now: datetime, limit: int = 5000) -> int:
     return count
 
 
+def keep_up(*, now: datetime) -> int:
+    """Learn what changed in Salesforce when it is time to ask, and try who waits again; returns how many found theirs.
+
+    A call that fails is logged; the next turn asks again.
+    """
+    if not accounts.is_due(now=now):
+        return 0
+    try:
+        read = accounts.refresh(now=now)
+    except ChannelError as error:
+        log.warning("accounts not read", code=error.code, message=error.message)
+        return 0
+    return match_waiting(now=now) if read.total else 0
+
+
+def ask_for_named(*, now: datetime) -> int:
+    """Ask Salesforce, once, for the Accounts that customers name and the mirror lacks; returns how many found theirs.
+
+    Runs outside any transaction. What cannot be asked now is tried again when the customer changes or Accounts do.
+    """
+    pks = list(Unmatched.objects.filter(reason=NOT_READ).values_list("customer_id", flat=True)[:1000])
+    if not pks:
+        return 0
+    named = {_named_id(customer.metadata)[0] for customer in billing.customers(pks).values()}
+    try:
+        accounts.read_named(named - {""}, now=now)
+    except ChannelError as error:
+        log.warning("accounts not read", code=error.code, message=error.message)
+        Unmatched.objects.filter(customer_id__in=pks, reason=NOT_READ).update(reason="no_account_for_id")
+        return 0
+    with transaction.atomic():
+        billing.lock_customers(pks)
+        return len(match_customers(pks, now=now))
+
+
 def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match:
     """Match a customer to an Account because a person says so, and release what was held for it.
 
-    `account_id` has 15 or 18 characters. Raises MalformedId, UnknownAccount, UnknownCustomer, AlreadyMatched.
+    `account_id` has 15 or 18 characters; one that the mirror lacks is asked for. Raises MalformedId, UnknownAccount,
+    UnknownCustomer, AlreadyMatched.
     """
     wanted = long_id(account_id, prefix=ACCOUNT)
+    if not Account.objects.filter(salesforce_id=wanted, is_deleted=False).exists():
+        try:
+            accounts.read_named([wanted], now=now)
+        except ChannelError as error:
+            log.warning("account not read", code=error.code, message=error.message)
     with transaction.atomic():
         billing.lock_customers([customer_pk])
         customer = billing.customers([customer_pk]).get(customer_pk)
@@ -133,7 +179,7 @@ def unmatch(match_pk: int, *, by: str, now: datetime) -> Match:
         if not undone:
             raise UnknownMatch("This match was undone by somebody else just now.")
         customers = billing.customers([made.customer_id])
-        decision = _decide(customers, made.account.org)[made.customer_id]
+        decision = _decide(customers, made.account.org, now=now)[made.customer_id]
         _write_unmatched({made.customer_id: Decision(None, reason="undone", candidates=_with_taken(decision))}, now=now)
         outbox.point_anew([made.customer_id], now=now)
         outbox.owe_accounts([made.account.salesforce_id], now=now)
@@ -164,7 +210,9 @@ def _with_taken(decision: Decision) -> tuple[Candidate, ...]:
 # ---- deciding ----
 
 
-def _decide(customers: Mapping[int, billing.CustomerRow], org: SalesforceOrg | None) -> dict[int, Decision]:
+def _decide(
+    customers: Mapping[int, billing.CustomerRow], org: SalesforceOrg | None, *, now: datetime
+) -> dict[int, Decision]:
     if org is None:
         return {pk: Decision(None, reason="no_org") for pk in customers}
     undone = set(
@@ -178,14 +226,17 @@ def _decide(customers: Mapping[int, billing.CustomerRow], org: SalesforceOrg | N
     ids = {found for found, _ in named.values() if found} | {
         account_id for found in contacts.values() for account_id in found if account_id
     }
-    accounts = _accounts(ids)
+    mirrored = _accounts(ids)
+    can_ask = accounts.can_be_asked(org, now=now)
     decisions: dict[int, Decision] = {}
     for pk in customers:
-        decision = _by_id(named[pk], accounts) or _by_email(emails[pk], contacts, accounts)
+        decision = _by_id(named[pk], mirrored) or _by_email(emails[pk], contacts, mirrored)
         if decision.account is not None and (pk, decision.account.salesforce_id) in undone:
             decision = Decision(None, reason="undone", candidates=_with_taken(decision))
+        if decision.reason == NOT_READ and not can_ask:
+            decision = Decision(None, reason="no_account_for_id")
         decisions[pk] = decision
-    return _with_hints(decisions, customers, emails, contacts, accounts)
+    return _with_hints(decisions, customers, emails, contacts, mirrored)
 
 
 def _named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
@@ -199,26 +250,29 @@ def _named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
         return "", text
 
 
-def _by_id(named: tuple[str, str], accounts: Mapping[str, Account]) -> Decision | None:
+def _by_id(named: tuple[str, str], mirrored: Mapping[str, Account]) -> Decision | None:
     account_id, text = named
     if not text:
         return None
     if not account_id:
         return Decision(None, reason="malformed_id")
-    account = _living(account_id, accounts)
+    account = _living(account_id, mirrored)
     if account is not None:
         said = scoring.evidence("metadata_id", f"The customer's metadata names {account_id}")
         return Decision(account, how="metadata", evidence=(said,))
-    return Decision(None, reason="deleted_account" if account_id in accounts else "no_account_for_id")
+    known = mirrored.get(account_id)
+    if known is None:
+        return Decision(None, reason=NOT_READ)
+    return Decision(None, reason="deleted_account" if known.modified_at else "no_account_for_id")
 
 
-def _by_email(email: str, contacts: Mapping[str, list[str]], accounts: Mapping[str, Account]) -> Decision:
+def _by_email(email: str, contacts: Mapping[str, list[str]], mirrored: Mapping[str, Account]) -> Decision:
     if not email:
         return Decision(None, reason="no_email")
     on = contacts.get(email, [])
     if not on:
         return Decision(None, reason="no_contact")
-    found = {account_id: _living(account_id, accounts) for account_id in on if account_id}
+    found = {account_id: _living(account_id, mirrored) for account_id in on if account_id}
     living = {account.salesforce_id: account for account in found.values() if account is not None}
     if len(living) > 1:
         return Decision(None, reason="several_contacts")
@@ -231,13 +285,13 @@ def _by_email(email: str, contacts: Mapping[str, list[str]], accounts: Mapping[s
     return Decision(None, reason="several_contacts" if living else "deleted_account")
 
 
-def _living(account_id: str, accounts: Mapping[str, Account]) -> Account | None:
+def _living(account_id: str, mirrored: Mapping[str, Account]) -> Account | None:
     """Return the Account, or the one it was merged into; None when it is not there or was deleted."""
-    account = accounts.get(account_id)
+    account = mirrored.get(account_id)
     for _ in range(MERGES_FOLLOWED):
         if account is None or not account.merged_into:
             break
-        account = accounts.get(account.merged_into)
+        account = mirrored.get(account.merged_into)
     return None if account is None or account.is_deleted else account
 
 
@@ -246,7 +300,7 @@ def _with_hints(
     customers: Mapping[int, billing.CustomerRow],
     emails: Mapping[int, str],
     contacts: Mapping[str, list[str]],
-    accounts: Mapping[str, Account],
+    mirrored: Mapping[str, Account],
 ) -> dict[int, Decision]:
     """Give each customer that waits its candidates; a website's domain and a name are hints, never enough alone."""
     waiting = [pk for pk, decision in decisions.items() if decision.account is None and not decision.candidates]
@@ -257,7 +311,7 @@ def _with_hints(
     for pk in waiting:
         found: list[tuple[str, str, Reason]] = []
         for account_id in contacts.get(emails[pk], []) if emails[pk] else []:
-            account = _living(account_id, accounts)
+            account = _living(account_id, mirrored)
             if account is not None:
                 said = scoring.evidence("contact_email", f"A Contact of the Account has the e-mail {emails[pk]}")
                 found.append((account.salesforce_id, account.name, said))

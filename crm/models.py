@@ -66,7 +66,7 @@ class Account(models.Model):
     parent_id = models.CharField(max_length=18, blank=True)
     is_deleted = models.BooleanField(default=False)
     merged_into = models.CharField(max_length=18, blank=True)
-    modified_at = models.DateTimeField(null=True)
+    modified_at = models.DateTimeField(null=True, help_text="null = asked for by its id, and not there")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["org", "salesforce_id"], name="an_account_is_mirrored_once")]

@@ -242,9 +242,7 @@ def claim(channel: Channel, *, now: datetime, limit: int | None = None) -> Parce
             due = due.select_for_update(skip_locked=True)
         rows = list(due[: limit or channel.batch])
         model = due.model
-        model.objects.filter(pk__in=[row.pk for row in rows]).update(
-            leased_until=until, attempts=F("attempts") + 1
-        )
+        model.objects.filter(pk__in=[row.pk for row in rows]).update(leased_until=until, attempts=F("attempts") + 1)
     for row in rows:
         row.leased_until, row.attempts = until, row.attempts + 1
     return Parcel(tuple(rows), send_until) if rows else None

@@ -142,6 +142,7 @@ def _accounts(rows: QuerySet[Account]) -> list[AccountRow]:
 # ---- unmatched customers ----
 
 REASONS = {
+    "account_not_read": "The Account id in its metadata is being looked up",
     "no_account_for_id": "The Account id in its metadata is not in Salesforce",
     "malformed_id": "The Account id in its metadata is not a Salesforce id",
     "deleted_account": "Its Account was deleted in Salesforce",

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from billing.models import Customer, StripeSource
 from config import pipeline
-from crm import matching, outbox, selectors
+from crm import accounts, matching, outbox, selectors
 from crm.ids import MalformedId, long_id
 from crm.models import Account, Match, SalesforceOrg, SyncRecord, Unmatched
 from tests.crm.conftest import reads
@@ -117,8 +117,6 @@ def test_a_deleted_account(scenario, salesforce, acme):
 
 
 def test_a_merged_account_is_followed(scenario, salesforce, acme):
-    from crm import accounts
-
     winner = salesforce.add_account(Name="Acme Holding")
     salesforce.merges(winner, acme)
     accounts.refresh(now=timezone.now())
@@ -173,19 +171,37 @@ def test_an_account_that_appears_later_releases_what_was_held(scenario, salesfor
     assert set(SyncRecord.objects.values_list("state", flat=True)) == {"would_send"}
 
 
-def test_a_named_account_that_the_mirror_lacks_is_asked_for(scenario, salesforce, shadow):
-    from crm import accounts
-
+def test_a_named_account_that_the_mirror_lacks_is_asked_for_once(scenario, salesforce, shadow):
+    salesforce.forgets_requests()
     account = salesforce.add_account(Name="Acme")
-    story = scenario.customer("Acme", salesforce_account_id=account)
-    assert reason_of(story) == "no_account_for_id"
-    now = timezone.now()
-    assert not accounts.is_due(now=now)
 
-    assert accounts.is_due(now=now + accounts.ASKED_EVERY)
-    reads(salesforce)
+    story = scenario.customer("Acme", salesforce_account_id=account)
+    other = scenario.customer("Zebra", salesforce_account_id="0015g00000ZzZzZ")
+    other.subscribes("team", monthly="30.00", on="2026-01-10")
 
     assert account_of(story) == account
+    assert reason_of(other) == "no_account_for_id"
+    assert len(salesforce.requests) == 2
+
+
+def test_salesforce_being_away_does_not_stop_the_rest(scenario, salesforce, live):
+    salesforce.fails_next(503, count=None)
+    story = scenario.customer("Acme", salesforce_account_id="0015g00000ZzZzZ")
+    story.subscribes("team", monthly="30.00", on="2026-01-10")
+
+    assert reason_of(story) == "no_account_for_id"
+    assert scenario.ledger(story) == ["2026-01-10 new          +30.00"]
+
+
+def test_changes_are_read_every_ten_minutes(scenario, salesforce, shadow):
+    story = scenario.customer("Acme", email="ana@acme.com")
+    salesforce.add_contact(AccountId=salesforce.add_account(Name="Acme"), Email="ana@acme.com")
+    now = timezone.now()
+
+    assert matching.keep_up(now=now) == 0
+    assert matching.keep_up(now=now + accounts.EVERY) == 1
+
+    assert account_of(story)
 
 
 # ---- people ----

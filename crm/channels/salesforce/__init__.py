@@ -56,9 +56,6 @@ class SalesforceChannel:
             return outcomes | {pk: WouldSend(_as_if_first(made, org)) for pk, made in built.items()}
         try:
             outcomes |= _send(org, {row.pk: row for row in rows}, built, parcel, now=now)
-        except Wait as wait:
-            _pause(org, wait)
-            outcomes |= dict.fromkeys(built.keys() - outcomes.keys(), wait)
         except ChannelError as error:
             outcomes |= dict.fromkeys(built.keys() - outcomes.keys(), error)
         return outcomes
@@ -72,12 +69,6 @@ def _org() -> SalesforceOrg | None:
 
 def _is_live(org: SalesforceOrg) -> bool:
     return org.mode == "live" and not org.is_demo
-
-
-def _pause(org: SalesforceOrg, wait: Wait) -> None:
-    from crm.models import SalesforceOrg
-
-    SalesforceOrg.objects.filter(pk=org.pk).update(paused_until=wait.until)
 
 
 def _as_if_first(made: Built, org: SalesforceOrg) -> dict[str, Any]:
@@ -127,15 +118,15 @@ def _send(
             now=now,
             may_send=lambda: time.monotonic() < parcel.send_until,
         )
+        wait = next((result for result in results.values() if isinstance(result, Wait)), None)
+        if wait is not None:
+            client.pause(wait)
     for pk, result in results.items():
         if isinstance(result, ChannelError):
             outcomes[pk] = result
         else:
             kept = rows[pk].fields_sent if rows[pk].confirmed else None
             outcomes[pk] = Sent({**(kept or {}), **built[pk].fields}, their_id=result or built[pk].their_id)
-    wait = next((result for result in results.values() if isinstance(result, Wait)), None)
-    if wait is not None:
-        _pause(org, wait)
     return outcomes
 
 

@@ -37,8 +37,14 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        if isinstance(failure, Wait):
+            self.pause(failure)
         self.close()
+
+    def pause(self, wait: Wait) -> None:
+        """Close the lane for everybody until nobody is refused any more."""
+        SalesforceOrg.objects.filter(pk=self.org.pk).update(paused_until=wait.until)
 
     def newest_version(self) -> str:
         """Return the newest API version the org offers, such as 65.0. Needs no login."""
