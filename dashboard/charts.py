@@ -117,8 +117,11 @@ def waterfall_base(steps: Sequence[Step]) -> int:
     return max(0, _round_down(wanted))
 
 
-def over_time(months: Sequence[MonthBars], currency: str) -> Figure:
-    """Draw the balance at each month's end as a line, and below it, on the same months, what moved."""
+def over_time(months: Sequence[MonthBars], currency: str, *, names_every: int = 1) -> Figure:
+    """Draw the balance at each month's end as a line, and below it, on the same months, what moved.
+
+    The axis names every `names_every`-th month, on a phone every third.
+    """
     names = [f"{row.month:%b} '{row.month:%y}" for row in months]
     closing = [_major(row.closing_minor, currency) for row in months]
     running = any(row.is_running for row in months)
@@ -150,7 +153,6 @@ def over_time(months: Sequence[MonthBars], currency: str) -> Figure:
         "hoverinfo": "skip",
     }
     bars = [_month_bars(kind, months, names, currency) for kind in GAINS + LOSSES]
-    ticks = range(0, len(months), max(1, round(len(months) / 4)))
     return {
         "data": [line, last, *bars],
         "layout": {
@@ -158,12 +160,11 @@ def over_time(months: Sequence[MonthBars], currency: str) -> Figure:
             "bargap": 0.38,
             "xaxis": {
                 "anchor": "y2",
-                "tickvals": [names[at] for at in ticks],
-                "ticktext": [f"{months[at].month:%b}" for at in ticks],
+                **_month_names(months, names, names_every),
                 "tickangle": 0,
             },
-            "yaxis": {"domain": [0.44, 1], **_money_axis(currency), "nticks": 5, "rangemode": "normal"},
-            "yaxis2": {"domain": [0, 0.36], **_money_axis(currency), "nticks": 4, "zeroline": True},
+            "yaxis": {"domain": [0.44, 1], **_money_axis([row.closing_minor for row in months], currency, ticks=4)},
+            "yaxis2": {"domain": [0, 0.36], **_money_axis(_stacks(months), currency, ticks=3), "zeroline": True},
             "annotations": [
                 {
                     "x": names[-1],
@@ -180,6 +181,7 @@ def over_time(months: Sequence[MonthBars], currency: str) -> Figure:
             else [],
             "margin": {"r": 14, "t": 20},
         },
+        "phone": {"xaxis": _month_names(months, names, 3)},
     }
 
 
@@ -229,7 +231,10 @@ def balance_steps(entries: Sequence[BalanceStep], currency: str, *, today: date)
                 "nticks": 7,
                 "range": [_day_off(first, -margin), _day_off(today, margin)],
             },
-            "yaxis": {**_money_axis(currency), "rangemode": "tozero", "range": [0, top], "nticks": 4},
+            "yaxis": {
+                **_money_axis([0, *(entry.after_minor for entry in entries)], currency, ticks=3),
+                "range": [0, top],
+            },
             "annotations": _step_labels(entries, currency, width),
         },
         "phone": {"annotations": []},
@@ -356,6 +361,11 @@ def _cut(label: str, base: int, top: int, currency: str) -> Figure:
     }
 
 
+def _month_names(months: Sequence[MonthBars], names: Sequence[str], every: int) -> Figure:
+    chosen = range((len(months) - 1) % every, len(months), every)
+    return {"tickvals": [names[at] for at in chosen], "ticktext": [f"{months[at].month:%b}" for at in chosen]}
+
+
 def _month_bars(kind: str, months: Sequence[MonthBars], names: list[str], currency: str) -> Figure:
     return {
         "type": "bar",
@@ -406,8 +416,40 @@ def _edge(kind: str) -> str:
     return {"fx": "--mv-fx-line", "adjustment": "--mv-adjustment-line"}.get(kind, f"--mv-{kind}")
 
 
-def _money_axis(currency: str) -> Figure:
-    return {"tickprefix": symbol(currency), "tickformat": "~s"}
+def _money_axis(levels_minor: Sequence[int], currency: str, *, ticks: int) -> Figure:
+    """Return tick marks at round amounts, written as everywhere else: −$20k, not $−20k."""
+    low, high = min(levels_minor, default=0), max(levels_minor, default=0)
+    step = _round_step(max(high - low, abs(high) // 2, 1), ticks)
+    first, last = low // step * step, -(-high // step) * step
+    values = list(range(first, last + step, step))
+    return {
+        "tickvals": [_major(value, currency) for value in values],
+        "ticktext": [_tick(value, currency) for value in values],
+    }
+
+
+def _round_step(span: int, ticks: int) -> int:
+    """Return the smallest of 1, 2 or 5 times a power of ten that cuts a span into at most so many steps."""
+    power = 1
+    while True:
+        for digit in (1, 2, 5):
+            if span <= digit * power * ticks:
+                return digit * power
+        power *= 10
+
+
+def _tick(minor: int, currency: str) -> str:
+    text = short_money(minor, currency)
+    return whole_money(minor, currency) if minor % 10 ** exponent(currency) == 0 and text[-1].isdigit() else text
+
+
+def _stacks(months: Sequence[MonthBars]) -> list[int]:
+    """Return how far up and down the bars of each month reach."""
+    ends = []
+    for row in months:
+        ends.append(sum(max(0, minor) for minor in row.moved.values()))
+        ends.append(sum(min(0, minor) for minor in row.moved.values()))
+    return ends
 
 
 def _symbol(kind: str) -> str:
@@ -433,7 +475,7 @@ def _step_labels(entries: Sequence[BalanceStep], currency: str, width: int) -> l
                 "showarrow": False,
                 "yanchor": "bottom",
                 "yshift": 9,
-                "xanchor": "right" if is_last else "center",
+                "xanchor": "left" if entry is entries[0] else "right" if is_last else "center",
                 "font": {"size": 12, "weight": 600, "color": "--gain-text" if entry.minor > 0 else "--loss-text"},
             }
         )

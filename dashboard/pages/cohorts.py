@@ -20,8 +20,7 @@ from dashboard.roles import Ability, requires
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
-SHOWN_COHORTS = 36
-SHOWN_PERIODS = 24
+LENGTHS = (12, 24, 36)
 SHOWN_CUSTOMERS = 8
 COLUMNS = (
     "measure",
@@ -87,19 +86,19 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
-    measure = _measure(request)
+    measure, length = _measure(request), _length(request)
     day = shared.today(now)
     found = mrr.cohorts(
         measure,
         today=day,
         currency=scope.currency,
-        first=periods.plus_months(day, 1 - SHOWN_COHORTS),
+        first=periods.plus_months(day, 1 - length),
         sources=scope.sources,
     )
     if kind := shared.wants_export(request):
         return _export(request, kind, found, scope, now)
     chosen = _chosen(request, found)
-    drawn, average = curves(found, rows=SHOWN_COHORTS)
+    drawn, average = curves(found, rows=length)
     return shared.page(
         request,
         "dashboard/cohorts.html",
@@ -108,11 +107,17 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
             "measures": [
                 Choice(name, shared.link(request, measure=code.value), code is measure) for code, name in NAMES.items()
             ],
+            "lengths": [
+                Choice(
+                    f"{number} months", shared.link(request, months=number, cohort=None, period=None), number == length
+                )
+                for number in LENGTHS
+            ],
             "measure_name": NAMES[measure],
             "heat": heat(
                 found,
                 url=lambda cohort, at: shared.link(request, cohort=f"{cohort:%Y-%m}", period=at) + "#cell",
-                periods=SHOWN_PERIODS,
+                periods=length,
                 chosen=(chosen[0].cohort, chosen[1].period) if chosen else None,
             ),
             "detail": _detail(request, scope, measure, *chosen) if chosen else None,
@@ -131,15 +136,26 @@ def _measure(request: HttpRequest) -> mrr.Measure:
         raise BadRequest(f"Known measures are: {', '.join(mrr.Measure)}.") from error
 
 
+def _length(request: HttpRequest) -> int:
+    asked = request.GET.get("months", str(LENGTHS[0]))
+    if asked not in map(str, LENGTHS):
+        raise BadRequest(f"Known lengths are: {', '.join(map(str, LENGTHS))} months.")
+    return int(asked)
+
+
 def _chosen(request: HttpRequest, found: mrr.Cohorts) -> tuple[mrr.Cohort, mrr.Cell] | None:
-    """Return the cell that the address names, else the latest full month of the oldest cohort that has one."""
+    """Return the cell that the address names, else the last full month of the oldest cohort shown."""
     if request.GET.get("cohort"):
         cohort_month, at = periods.month(request.GET["cohort"]), request.GET.get("period", "")
         cohort = next((one for one in found.cohorts if one.cohort == cohort_month), None)
         cell = next((one for one in cohort.cells if str(one.period) == at), None) if cohort else None
         return (cohort, cell) if cohort and cell else None
-    whole = [(cohort, cell) for cohort in found.cohorts for cell in cohort.cells if not cell.is_running and cell.ratio]
-    return max(whole, key=lambda pair: (pair[1].month, -pair[1].period), default=None) if whole else None
+    # Twelve months of one cohort say more than its first; the oldest cohort shown has the most of them.
+    for cohort in found.cohorts:
+        whole = [cell for cell in cohort.cells if not cell.is_running and cell.ratio is not None]
+        if whole:
+            return cohort, whole[-1]
+    return None
 
 
 def _detail(request: HttpRequest, scope: Scope, measure: mrr.Measure, cohort: mrr.Cohort, cell: mrr.Cell) -> CellDetail:

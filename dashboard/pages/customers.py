@@ -76,6 +76,13 @@ def customers(request: HttpRequest) -> HttpResponseBase:
             "states": [
                 Choice(name, shared.link(request, state=code or None), code == state) for code, name in STATES.items()
             ],
+            "currencies": [
+                Choice("All", shared.link(request, currency=None), not request.GET.get("currency")),
+                *(
+                    Choice(code.upper(), shared.link(request, currency=code), request.GET.get("currency") == code)
+                    for code in (row.currency for row in scope.standing.currencies)
+                ),
+            ],
             "rows": [_line(request, row, accounts) for row in found.customers],
             "pager": Pager(
                 formats.count(len(found.customers)),

@@ -6,7 +6,7 @@ What the code leaves out (currency, source) stands in the address, so an opened 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from billing import selectors as billing
 from crm import selectors as crm
 from dashboard import charts, formats, periods
 from dashboard.pages import months as monthly
@@ -220,7 +221,12 @@ def entries_panel(
     listed = mrr.movements(chosen, limit=SHOWN_ENTRIES).movements
     total = next(iter(mrr.movement_totals(chosen)), mrr.MovementTotal(asked.currency, 0, 0))
     words, holds = sum_line(
-        asked, f"{formats.count(total.count)} {plural(total.count, 'entry', 'entries')}", total.micros, figure_micros
+        asked,
+        counted(total.count, "entry"),
+        total.micros,
+        figure_micros,
+        figure_minor=figure_minor,
+        one=total.count == 1,
     )
     more = total.count - len(listed)
     return Panel(
@@ -233,9 +239,9 @@ def entries_panel(
         sum_holds=holds,
         entries=tuple(entry_line(asked, row) for row in listed),
         entries_note="in the order they took effect",
-        entries_more=f"{formats.count(more)} more {plural(more, 'entry', 'entries')}" if more else "",
+        entries_more=f"{counted(more, 'more entry')}" if more else "",
         entries_more_micros=total.micros - sum(row.amount_micros for row in listed),
-        entries_total=f"Sum of {formats.count(total.count)} {plural(total.count, 'entry', 'entries')}",
+        entries_total=f"Sum of {counted(total.count, 'entry')}",
         entries_total_minor=figure_minor,
         links=(("Open as a list", _list_url(asked)),),
     )
@@ -247,10 +253,10 @@ def shares_panel(
     """Explain a balance by the customers who make it up, counted from their entries."""
     words, holds = sum_line(
         asked,
-        f"{formats.count(shares.entries)} entries of {formats.count(shares.customers)} "
-        f"{plural(shares.customers, 'customer')}",
+        f"{counted(shares.entries, 'entry')} of {counted(shares.customers, 'customer')}",
         shares.micros,
         figure_micros,
+        one=shares.entries == 1,
     )
     return Panel(
         name=name,
@@ -264,15 +270,22 @@ def shares_panel(
     )
 
 
-def sum_line(asked: Asked, what: str, micros: int, figure_micros: int) -> tuple[str, bool]:
-    """Say that parts add up to the figure, exactly, or by how much they do not."""
-    amount = asked.money(shown(micros))
+def sum_line(
+    asked: Asked, what: str, micros: int, figure_micros: int, *, figure_minor: int | None = None, one: bool = False
+) -> tuple[str, bool]:
+    """Say that parts add up to the figure, exactly, or by how much they do not. Checked in micros.
+
+    `figure_minor` is the figure as shown, which in a row of movements may be a cent off its own rounding; `one` says
+    that there is a single part.
+    """
+    verb = "adds up" if one else "add up"
     difference = exact_minor(micros - figure_micros)
     if not difference:
-        return f"{what} add up to {amount}, exactly", True
+        figure = shown(figure_micros) if figure_minor is None else figure_minor
+        return f"{what} {verb} to {asked.money(figure)}, exactly", True
     side = "more" if difference > 0 else "less"
     by = f"{asked.money(abs(difference))} {side} than shown"
-    return f"{what} add up to {amount}, {by}. Tell finance; do not sign this month.", False
+    return f"{what} {verb} to {asked.money(shown(micros))}, {by}. Tell finance; do not sign this month.", False
 
 
 def entry_line(asked: Asked, row: mrr.Movement, *, chosen: str = "", with_balance: bool = False) -> EntryLine:
@@ -290,7 +303,14 @@ def entry_line(asked: Asked, row: mrr.Movement, *, chosen: str = "", with_balanc
 
 
 def plural(number: int, one: str, many: str = "") -> str:
-    return one if number == 1 else many or f"{one}s"
+    if number == 1:
+        return one
+    return many or (f"{one[:-1]}ies" if one.endswith("y") else f"{one}s")
+
+
+def counted(number: int, one: str) -> str:
+    """Write a count with its noun: 1 entry, 1,286 customers."""
+    return f"{formats.count(number)} {plural(number, one)}"
 
 
 # ---- balances ----
@@ -396,13 +416,10 @@ def _opening(asked: Asked) -> Panel:
 def _net(asked: Asked) -> Panel:
     whole = monthly.span(_months(asked))
     parts = whole.shown
-    counted = monthly.recount(whole, asked.currency, sources=asked.scope.sources)
+    found = monthly.recount(whole, asked.currency, sources=asked.scope.sources)
     net = parts["closing"] - parts["opening"]
     words, holds = sum_line(
-        asked,
-        f"{formats.count(counted.count)} {plural(counted.count, 'entry', 'entries')}",
-        counted.micros,
-        whole.net_micros,
+        asked, counted(found.count, "entry"), found.micros, whole.net_micros, figure_minor=net, one=found.count == 1
     )
     return Panel(
         name=f"Net new MRR, {asked.words}",
@@ -464,9 +481,16 @@ def _of_customer(asked: Asked, customer_pk: int, currency: str, *, chosen: mrr.M
         asked.request, name=shown_one.customer_name, email=shown_one.customer_email, stripe_id=shown_one.customer_id
     )
     total = sum(row.amount_micros for row in rows)
-    what = f"{formats.count(len(rows))} {plural(len(rows), 'entry', 'entries')}"
-    words, holds = sum_line(asked, what, total, balance.mrr_micros if balance else 0)
     is_entry = chosen is not None
+    what = counted(len(rows), "entry")
+    if chosen is not None:
+        lines, minor = sum(line.micros for line in chosen.lines), chosen.amount_minor
+        names = counted(len(chosen.lines), "line")
+        words, holds = sum_line(
+            asked, names, lines, chosen.amount_micros, figure_minor=minor, one=len(chosen.lines) == 1
+        )
+    else:
+        words, holds = sum_line(asked, what, total, balance.mrr_micros if balance else 0, one=len(rows) == 1)
     return Panel(
         name=f"{charts.LABELS.get(shown_one.type, shown_one.type.capitalize())} of {named}"
         if is_entry
@@ -497,15 +521,21 @@ def _of_customer(asked: Asked, customer_pk: int, currency: str, *, chosen: mrr.M
 
 def _formula(asked: Asked, entry: mrr.Movement, *, is_last: bool) -> dict[str, Any]:
     lines = formulas.explained(entry)
+    ids = {side.terms["product"] for line in lines for side in (line.before, line.after) if side}
+    names = {product: name for (_, product), name in billing.product_names([entry.source_pk], ids).items()}
     after = [
-        FormulaLine(f"{side.line.item}: {side.after.formula}", asked.money(side.after.minor))
-        for side in lines
-        if side.after
+        FormulaLine(f"{_named(names, line.after)}, {line.after.formula}", asked.money(line.after.minor))
+        for line in lines
+        if line.after
     ]
     before = [
-        FormulaLine(f"Before, {side.line.item}: {side.before.formula}", asked.money(-side.before.minor), is_muted=True)
-        for side in lines
-        if side.before
+        FormulaLine(
+            f"Before: {_named(names, line.before)}, {line.before.formula}",
+            asked.money(-line.before.minor),
+            is_muted=True,
+        )
+        for line in lines
+        if line.before
     ]
     label = charts.LABELS.get(entry.type, entry.type.capitalize())
     return {
@@ -516,6 +546,11 @@ def _formula(asked: Asked, entry: mrr.Movement, *, is_last: bool) -> dict[str, A
             f"{label}, reason {reason_words(entry).lower()}", asked.money(entry.amount_minor, signed=True)
         ),
     }
+
+
+def _named(names: Mapping[str, str], side: formulas.Side) -> str:
+    """Name an item by its product, else by its price."""
+    return names.get(side.terms["product"]) or str(side.terms["price"])
 
 
 def _entry_facts(asked: Asked, entry: mrr.Movement) -> tuple[Fact, ...]:
@@ -622,8 +657,8 @@ def _list(asked: Asked) -> Panel:
     """Explain a figure that is the sum of a list: past due, at risk, unmatched."""
     members, figure_micros, name, url = _LISTS[asked.kind](asked)
     total = sum(member.micros for member in members)
-    what = f"{formats.count(len(members))} {plural(len(members), 'customer')}"
-    words, holds = sum_line(asked, what, total, figure_micros)
+    what = counted(len(members), "customer")
+    words, holds = sum_line(asked, what, total, figure_micros, one=len(members) == 1)
     listed = members[:SHOWN_CUSTOMERS]
     others = len(members) - len(listed)
     return Panel(

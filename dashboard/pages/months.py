@@ -10,7 +10,6 @@ from typing import Any
 
 from dashboard import charts, formats
 from dashboard.pages.shared import exact_minor
-from dashboard.parts import Choice
 from dashboard.periods import Period
 from mrr import selectors as mrr
 from mrr.engine.money import shown
@@ -47,6 +46,14 @@ class MonthLine:
     row: mrr.Month
     url: str = ""
     is_chosen: bool = False
+
+    @property
+    def nrr_code(self) -> str:
+        return f"nrr:{self.month:%Y-%m}"
+
+    @property
+    def grr_code(self) -> str:
+        return f"grr:{self.month:%Y-%m}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,6 @@ class Waterfall:
     off_minor: int
     entries: int
     figure: dict[str, Any]
-    views: tuple[Choice, ...] = ()
     all_url: str = ""
 
 
@@ -151,7 +157,7 @@ def recount(of: Span, currency: str, *, sources: Sequence[int]) -> mrr.MovementT
     return next(iter(mrr.movement_totals(chosen)), mrr.MovementTotal(currency, 0, 0))
 
 
-def over_time(months: Sequence[mrr.Month], currency: str) -> dict[str, Any]:
+def over_time(months: Sequence[mrr.Month], currency: str, *, names_every: int = 1) -> dict[str, Any]:
     bars = [
         charts.MonthBars(
             month.month,
@@ -161,7 +167,7 @@ def over_time(months: Sequence[mrr.Month], currency: str) -> dict[str, Any]:
         )
         for month in months
     ]
-    return charts.over_time(bars, currency)
+    return charts.over_time(bars, currency, names_every=names_every)
 
 
 def off(months: Sequence[mrr.Month]) -> int:

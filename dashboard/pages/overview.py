@@ -296,20 +296,17 @@ def _now_tiles(
     return [
         replace(
             _money_tile("Past due MRR", past_due.minor, currency, "past_due"),
-            change=formats.ratio(share) if share is not None else "",
-            against="of MRR" if share is not None else "",
+            change=f"{formats.ratio(share)} of MRR" if share is not None else "",
         ),
         replace(
             _money_tile("MRR at risk", at_risk.minor, currency, "at_risk"),
-            change=formats.count(at_risk.customers),
-            against=explain.plural(at_risk.customers, "customer"),
+            change=explain.counted(at_risk.customers, "customer"),
         ),
         Tile(
             "Matched share",
             formats.ratio(unmatched.share(currency), places=2),
             "matched",
-            change=formats.count(unmatched.customers),
-            against="unmatched",
+            change=f"{formats.count(unmatched.customers)} unmatched",
         ),
     ]
 

@@ -14,6 +14,18 @@ from dashboard.pages.shared import sees_people, who
 from dashboard.parts import RiskPart
 
 _TONES: dict[str, Literal[1, 2, 3, 4]] = {"payment": 1, "past_due": 2, "dispute": 3}
+_DATED = ("scheduled_cancel",)
+
+
+@dataclass(frozen=True)
+class PartLine:
+    """One signal in words: its name, and what the list says, which names the date where one matters."""
+
+    label: str
+    short: str
+    points: int
+    evidence: str
+    at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class RiskLine:
     score: int
     severity: str
     payment_severity: str
-    parts: tuple[crm.RiskPart, ...]
+    parts: tuple[PartLine, ...]
     bar: tuple[RiskPart, ...]
     since: datetime | None
     assessed_at: datetime
@@ -61,7 +73,16 @@ def line(request: HttpRequest, row: crm.RiskRow) -> RiskLine:
         row.score,
         row.severity,
         row.payment_severity,
-        row.parts,
+        tuple(
+            PartLine(
+                part.label,
+                part.evidence if part.signal in _DATED else part.label,
+                part.points,
+                part.evidence,
+                part.at,
+            )
+            for part in row.parts
+        ),
         tuple(RiskPart(part.label, part.points, _TONES.get(part.family, 4)) for part in row.parts),
         row.since,
         row.assessed_at,

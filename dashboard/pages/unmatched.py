@@ -40,33 +40,33 @@ STATES = {  # reason: tone, glyph, words in the queue, what to do
         "warn",
         "alert-triangle",
         "Id unknown",
-        "Put the right Account id into the customer's metadata in Stripe, or name the Account below.",
+        "Put the right Account id into the customer's metadata in Stripe, or search the Account below.",
     ),
     "malformed_id": (
         "warn",
         "alert-triangle",
         "Id malformed",
-        "Correct the metadata salesforce_account_id in Stripe, or name the Account below.",
+        "Correct the metadata salesforce_account_id in Stripe, or search the Account below.",
     ),
     "deleted_account": (
         "warn",
         "trash",
-        "Account deleted",
-        "Restore the Account in Salesforce, or name the one that took its place.",
+        "Deleted",
+        "Restore the Account in Salesforce, or search the one that took its place.",
     ),
     "several_contacts": ("warn", "git-branch", "Several fit", "Choose one; nothing is guessed."),
     "contact_without_account": (
         "n",
         "user",
         "Contact alone",
-        "Give the Contact an Account in Salesforce, or name the Account below.",
+        "Give the Contact an Account in Salesforce, or search the Account below.",
     ),
-    "no_email": ("n", "mail", "No e-mail", "Search by name, or name the Account below."),
+    "no_email": ("n", "mail", "No e-mail", "Search the Account by name below."),
     "no_contact": (
         "n",
         "search",
         "No Contact",
-        "Add the e-mail to a Contact in Salesforce, or name the Account below.",
+        "Add the e-mail to a Contact in Salesforce, or search the Account below.",
     ),
     "no_org": ("n", "plug-off", "No Salesforce", "Connect Salesforce first: manage.py connect_salesforce."),
     "undone": ("n", "arrow-back-up", "Undone", "A person undid its match. Choose again."),
@@ -87,6 +87,14 @@ COLUMNS = (
     "best_account_name",
     "best_score",
 )
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An amount in a currency of its own; amounts of several are listed, never added."""
+
+    currency: str
+    minor: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,6 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
     )
     totals = crm.unmatched_totals(sources=scope.sources)
     resting = crm.resting(now=now)
-    waiting = totals.currencies.get(scope.currency, crm.MatchedMrr())
     chosen = _chosen(request, found.rows)
     count = resting.snoozed if is_snoozed else totals.customers - resting.snoozed
     return shared.page(
@@ -214,7 +221,11 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
             "is_snoozed": is_snoozed,
             "rows": [_line(request, row, chosen) for row in found.rows],
             "total": count,
-            "total_minor": shared.minor(waiting.unmatched_micros),
+            "amounts": [
+                Amount(code, shared.minor(one.unmatched_micros))
+                for code, one in sorted(totals.currencies.items(), key=lambda pair: pair[0] != scope.currency)
+                if one.unmatched_micros and not is_snoozed
+            ],
             "card": _card(request, chosen, found.rows, now) if chosen else None,
             "pager": Pager(
                 f"{formats.count(len(found.rows))} of {formats.count(count)}"
@@ -248,9 +259,9 @@ _KEPT = ("customer", "reason", "source", "tab", "after")
 @requires(Ability.MATCH)
 @require_POST
 def create_match(request: HttpRequest) -> HttpResponse:
-    """Match the customer to the Account that was chosen or typed; who was second is told who was first."""
+    """Match the customer to the Account that was chosen; who was second is told who was first."""
     customer_pk = _posted_pk(request)
-    account_id = request.POST.get("other_account_id", "").strip() or request.POST.get("account_id", "")
+    account_id = request.POST.get("account_id", "")
     by = request.user.get_username()
     try:
         matching.match(customer_pk, account_id, by=by, now=shared.now_of(request))
@@ -259,12 +270,7 @@ def create_match(request: HttpRequest) -> HttpResponse:
         at = formats.moment(first.when, shared.zone(), seconds=False)
         messages.error(request, f"Somebody was first. {who} matched this customer at {at}. Nothing of yours was saved.")
     except MalformedId:
-        messages.error(
-            request,
-            "This is no Account id. It begins with 001 and has 15 or 18 characters; copy it from the Account's address."
-            if account_id
-            else "No Account was chosen. Choose a candidate, or name the Account yourself.",
-        )
+        messages.error(request, "No Account was chosen. Choose a candidate, or search one.")
         return _back(request, customer_pk)
     except (matching.UnknownAccount, matching.UnknownCustomer) as error:
         messages.error(request, str(error))
