@@ -55,7 +55,7 @@ def made_once(name: str, make: str) -> str:
             return path.read_text().strip()
         with os.fdopen(descriptor, "w") as file:
             file.write(key)
-        print(f"Made {path} (keep it with your backups: {name} cannot be made again)", file=sys.stderr)
+        sys.stderr.write(f"Made {path} (keep it with your backups: {name} cannot be made again)\n")
     return path.read_text().strip()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ IS_HTTPS = BASE_URL.startswith("https://")
 
 if not env.SECRET_KEY or not env.FIELD_ENCRYPTION_KEYS:
     raise ImproperlyConfigured(
-        "With a database other than SQLite set SECRET_KEY and FIELD_ENCRYPTION_KEYS (urlsafe base64 of 32 bytes, newest first). "
+        "With a database other than SQLite set SECRET_KEY and FIELD_ENCRYPTION_KEYS "
+        "(urlsafe base64 of 32 bytes, newest first). "
         "Make one: python -c 'import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
     )
 SECRET_KEY = env.SECRET_KEY
@@ -177,7 +179,8 @@ CONTENT_SECURITY_POLICY = {
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-_MANIFEST = (STATIC_ROOT / "staticfiles.json").exists()
+# collectstatic itself must already write with the storage that makes the manifest.
+_MANIFEST = "collectstatic" in sys.argv or (STATIC_ROOT / "staticfiles.json").exists()
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
