@@ -13,6 +13,8 @@ from django.db import connection, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from billing import selectors as billing
+from crm import messages
+from crm.channels import slack
 from crm.channels.kinds import (
     Channel,
     ChannelError,
@@ -79,6 +81,7 @@ def owe_for(entries: Sequence[Any], touched: Collection[int], *, now: datetime) 
         bumped[RecordKind.ACCOUNT].add(account_id)
     _add(rows)
     _want_newer(bumped, now=now)
+    _owe_messages(entries, now=now)
 
 
 def owe_accounts(account_ids: Collection[str], *, now: datetime) -> None:
@@ -96,6 +99,39 @@ def beginning(entry_type: str, lines: Iterable[Mapping[str, Any]]) -> set[str]:
         began = line["micros"] > 0 and line["reason"] != "item_added" and not (line.get("before") or {}).get("micros")
         found[line["subscription"]] = found.get(line["subscription"], 0) + (line["micros"] if began else 0)
     return {subscription for subscription, micros in found.items() if micros > 0}
+
+
+def _owe_messages(entries: Sequence[Any], *, now: datetime) -> None:
+    """Owe people what movements have to tell, where a channel is set up to tell it."""
+    told = [entry for entry in entries if entry.type in messages.TOLD]
+    org = SalesforceOrg.objects.order_by("pk").first() if told and slack.is_configured() else None
+    if org is None:
+        return
+    in_test = billing.in_test_mode({entry.customer_id for entry in told})
+    rows: list[Message] = []
+    for entry in told:
+        owed = messages.closed_won(
+            entry.type,
+            customer_pk=entry.customer_id,
+            event_ids=entry.event_ids,
+            is_live=entry.is_live,
+            effective_at=entry.effective_at,
+            live_since=org.live_since,
+            now=now,
+        )
+        if owed is not None and entry.customer_id not in in_test:
+            rows.append(
+                Message(
+                    channel=slack.SlackChannel.name,
+                    topic=owed.topic,
+                    dedupe_key=owed.dedupe_key,
+                    customer_id=entry.customer_id,
+                    entry_id=entry.pk,
+                    due_at=owed.due_at,
+                    created_at=now,
+                )
+            )
+    Message.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _accounts_of(customer_pks: Collection[int]) -> dict[int, str]:

@@ -34,5 +34,6 @@ __all__ = [
 ]
 
 from crm.channels.salesforce import SalesforceChannel
+from crm.channels.slack import SlackChannel
 
-CHANNELS: list[Channel] = [SalesforceChannel()]
+CHANNELS: list[Channel] = [SalesforceChannel(), SlackChannel()]

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('crm', '0003_customers_at_risk'),
+        ("crm", "0003_customers_at_risk"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='account',
-            name='modified_at',
-            field=models.DateTimeField(help_text='null = asked for by its id, and not there', null=True),
+            model_name="account",
+            name="modified_at",
+            field=models.DateTimeField(help_text="null = asked for by its id, and not there", null=True),
         ),
     ]

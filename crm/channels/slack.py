@@ -1,0 +1,168 @@
+"""The Slack channel: tells closed-won movements, or says what it would tell."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from crm.channels.kinds import ChannelError, Dropped, Outcome, Parcel, Permanent, Sent, Transient, Unclear, WouldSend
+
+if TYPE_CHECKING:
+    from crm.models import Message
+    from mrr.selectors import Movement
+
+SECONDS = 10
+TRY_AGAIN = frozenset(
+    "ratelimited rate_limited internal_error fatal_error service_unavailable request_timeout invalid_auth not_authed "
+    "token_revoked token_expired account_inactive".split()
+)
+
+
+class SlackChannel:
+    """Carries messages to one channel. Shadow covers Slack too: it tells only while Salesforce is live."""
+
+    name = "slack"
+    work = "messages"
+    batch = 50
+
+    def is_open(self, *, now: datetime) -> bool:
+        return is_configured()
+
+    def deliver(self, parcel: Parcel, *, now: datetime) -> dict[int, Outcome]:
+        """Tell each message as its movement stands now; one that was taken back, or is too old, is dropped."""
+        from crm.models import Mode, SalesforceOrg
+
+        outcomes: dict[int, Outcome] = {}
+        is_live = SalesforceOrg.objects.filter(mode=Mode.LIVE, is_demo=False).exists()
+        stopped: ChannelError | None = None
+        for pk, body in _bodies(parcel.rows, now=now).items():
+            if isinstance(body, Dropped):
+                outcomes[pk] = body
+            elif not is_live:
+                outcomes[pk] = WouldSend(body)
+            elif stopped is not None:
+                outcomes[pk] = stopped
+            else:
+                try:
+                    outcomes[pk] = Sent(body, their_id=_post(body))
+                except Transient as error:
+                    outcomes[pk] = stopped = error
+                except Unclear as error:
+                    # Slack has no key to post by, so a person looks before it is told twice.
+                    text = f"{error.message} Look into the channel, then retry or leave it."
+                    outcomes[pk] = Permanent(error.code, text)
+                except ChannelError as error:
+                    outcomes[pk] = error
+        return outcomes
+
+
+def is_configured() -> bool:
+    """Say whether there is a token and a channel to tell closed-won movements in."""
+    return bool(settings.SLACK_BOT_TOKEN and settings.SLACK_CLOSED_WON_CHANNEL)
+
+
+# ---- what to say ----
+
+
+def _bodies(rows: tuple[Message, ...], *, now: datetime) -> dict[int, dict[str, Any] | Dropped]:
+    from crm import selectors as crm
+    from crm.models import Message
+    from mrr import selectors as mrr
+
+    keys = dict(Message.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", "entry__key"))
+    customer_pks = {row.customer_id for row in rows if row.customer_id is not None}
+    movements = {
+        one.key: one for found in mrr.movements_of(sorted(customer_pks), has_reversed=True).values() for one in found
+    }
+    accounts = crm.accounts_of(customer_pks)
+    bodies: dict[int, dict[str, Any] | Dropped] = {}
+    for row in rows:
+        movement = _standing(movements.get(keys[row.pk] or ""), movements)
+        if movement is None:
+            bodies[row.pk] = Dropped("taken_back", "The movement was taken back.")
+        elif now - movement.effective_at > _too_old():
+            bodies[row.pk] = Dropped("too_old", "It is older than 72 hours.")
+        else:
+            account = accounts.get(movement.customer_pk)
+            bodies[row.pk] = _body(movement, account.name if account else "")
+    return bodies
+
+
+def _standing(movement: Movement | None, known: Mapping[str, Movement]) -> Movement | None:
+    """Return the movement, or the one that stands in its place since what followed was grouped with it."""
+    if movement is None or movement.reversed_by is None:
+        return movement
+    begun_by = movement.event_ids[:1]
+    return next(
+        (
+            one
+            for one in known.values()
+            if one.customer_pk == movement.customer_pk
+            and one.type == movement.type
+            and one.event_ids[:1] == begun_by
+            and one.reversed_by is None
+            and one.reverses is None
+        ),
+        None,
+    )
+
+
+def _too_old() -> timedelta:
+    from crm.messages import TOO_OLD
+
+    return TOO_OLD
+
+
+def _body(movement: Movement, account: str) -> dict[str, Any]:
+    from crm.messages import Win, slack_body
+    from mrr.selectors import reporting_zone
+
+    win = Win(
+        customer=movement.customer_name or movement.customer_id,
+        kind=movement.type,
+        began_on=movement.effective_at.astimezone(reporting_zone()).date(),
+        mrr_minor=movement.amount_minor,
+        arr_minor=movement.arr_minor,
+        currency=movement.currency,
+        account=account,
+        days_lapsed=movement.days_lapsed,
+        url=f"{settings.BASE_URL}/dashboard/customers/{movement.customer_pk}/",
+    )
+    return slack_body(win, channel=settings.SLACK_CLOSED_WON_CHANNEL)
+
+
+# ---- telling ----
+
+
+def _post(body: Mapping[str, Any]) -> str:
+    """Post one message and return its time stamp, which is its id in the channel."""
+    from slack_sdk import WebClient
+    from slack_sdk.errors import SlackApiError
+
+    client = WebClient(
+        token=settings.SLACK_BOT_TOKEN,
+        base_url=(settings.SLACK_API_BASE or WebClient.BASE_URL).rstrip("/") + "/",
+        timeout=SECONDS,
+        retry_handlers=[],  # its own would post again after a cut connection
+        ssl=ssl.create_default_context(cafile=settings.CA_FILE or None),
+    )
+    try:
+        answer = client.chat_postMessage(**body, unfurl_links=False, unfurl_media=False)
+    except SlackApiError as refusal:
+        code = str(refusal.response.get("error") or f"HTTP_{refusal.response.status_code}")
+        if code in TRY_AGAIN or refusal.response.status_code >= 500:
+            raise Transient(code, f"Slack does not take messages now: {code}.") from None
+        raise Permanent(code, f"Slack refused the message: {code}. Check the bot and the channel's name.") from None
+    except ConnectionRefusedError:
+        raise Transient("unreachable", "Slack does not answer; nothing was sent.") from None
+    except OSError as error:
+        if isinstance(getattr(error, "reason", None), ConnectionRefusedError):
+            raise Transient("unreachable", "Slack does not answer; nothing was sent.") from None
+        raise Unclear("no_answer", "The connection ended before Slack's answer: the message may stand.") from None
+    except Exception as error:  # http.client raises what is no OSError; the SDK wraps what it cannot read
+        raise Unclear("no_answer", f"Slack's answer cannot be read ({type(error).__name__}): it may stand.") from None
+    return str(answer.get("ts") or "")
