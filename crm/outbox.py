@@ -222,6 +222,12 @@ def retry(pk: int, *, now: datetime) -> SyncRecord:
     return SyncRecord.objects.get(pk=pk)
 
 
+def retry_messages(pks: Collection[int], *, now: datetime) -> int:
+    """Make messages due now that were parked; returns how many. What was told is not told again."""
+    parked = Message.objects.filter(pk__in=pks, state=WorkState.PARKED)
+    return parked.update(state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error="")
+
+
 def send_for_real(*, now: datetime) -> int:
     """Owe everything that was only recorded in shadow mode, because the connection went live; returns how many."""
     shadows = SyncRecord.objects.filter(state=WorkState.WOULD_SEND)
