@@ -175,9 +175,8 @@ def is_empty(scope: Scope) -> Empty | None:
 def _first_account(request: HttpRequest) -> HttpResponse:
     given = request.POST.get("code") or request.GET.get("code") or ""
     if not _open_code(given):
-        form = CodeForm(request.GET if "code" in request.GET else None)
+        form = CodeForm({"code": given} if given else None)
         if given:
-            form.is_valid()
             form.add_error(
                 "code", "This code is not the one that was printed last, or it was used. Restart serve for a new one."
             )

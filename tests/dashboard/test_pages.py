@@ -1,0 +1,670 @@
+"""The pages: who may open them, what they show and hide, that every figure opens onto what adds up to it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import unescape
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from billing.models import Customer, StripeEvent, StripeSource
+from crm.models import Account, Contact, Match, SalesforceOrg, SyncRecord, Unmatched
+from dashboard.models import SetupCode
+from dashboard.roles import Ability, Role
+from mrr.models import LedgerEntry
+from tests.dashboard.people import person
+from tests.scenario import Scenario
+
+NOW = datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
+NAMES = ("Acme Rockets", "Beta Bakery", "Gone Fishing", "Euro Trains", "Back Again")
+
+
+class World(Scenario):
+    """A small company: expansion, a yearly plan, churn, a return, a second currency, one matched customer of five."""
+
+    def __init__(self) -> None:
+        super().__init__("acme")
+        self.org = SalesforceOrg.objects.create(instance_url="https://acme.my.salesforce.com", is_demo=True)
+        self.account = self._account("001000000000001AAA", "Acme Rockets Inc", "acme-rockets.example")
+        self.other = self._account("001000000000002AAA", "Beta Bakery Ltd", "beta-bakery.example")
+        Contact.objects.create(
+            org=self.org,
+            salesforce_id="003000000000001AAA",
+            account_id=self.account.salesforce_id,
+            email="pay@acme-rockets.example",
+        )
+        self.acme = self.customer("Acme Rockets", on="2026-01-10", email="pay@acme-rockets.example")
+        self.acme.subscribes("Team", monthly="30.00", on="2026-01-10")
+        self.acme.moves_to("Business", monthly="50.00", on="2026-02-01")
+        self.beta = self.customer("Beta Bakery", on="2026-02-02", email="pay@beta-bakery.example")
+        self.beta.subscribes("Team", yearly="100.00", on="2026-02-02")
+        self.gone = self.customer("Gone Fishing", on="2026-01-05", email="pay@gone.example")
+        self.gone.subscribes("Team", monthly="20.00", on="2026-01-05")
+        self.gone.cancels(on="2026-03-15")
+        self.euro = self.customer("Euro Trains", on="2026-02-10", email="pay@euro.example")
+        self.euro.subscribes("Team", monthly="40.00", on="2026-02-10", currency="eur")
+        self.back = self.customer("Back Again", on="2026-01-20", email="pay@back.example")
+        self.back.subscribes("Team", monthly="10.00", on="2026-01-20")
+        self.back.cancels(on="2026-02-15")
+        self.back.subscribes("Team", monthly="15.00", on="2026-03-10")
+
+    def _account(self, salesforce_id: str, name: str, domain: str) -> Account:
+        return Account.objects.create(
+            org=self.org, salesforce_id=salesforce_id, name=name, website=domain, domain=domain, owner_name="Olga Owner"
+        )
+
+    def pk(self, story: Any) -> int:
+        return Customer.objects.get(source=self.source, stripe_id=story.id).pk
+
+
+@pytest.fixture
+def march() -> Iterator[None]:
+    with time_machine.travel(NOW, tick=True):
+        yield
+
+
+@pytest.fixture
+def world(db: None, march: None) -> World:
+    return World()
+
+
+def page_of(role: Role | str) -> Client:
+    client = Client()
+    client.force_login(person(role), backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def text_of(answer: Any) -> str:
+    """Return what a reader sees, spaces folded."""
+    body = re.sub(r"<script.*?</script>|<template.*?</template>", " ", answer.content.decode(), flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def paths(world: World) -> dict[str, Ability]:
+    """Every page with the ability that it asks for."""
+    customer = f"/dashboard/customers/{world.pk(world.acme)}/"
+    event = LedgerEntry.objects.order_by("pk").first().event_ids[0]  # type: ignore[union-attr]
+    tabs = ("movements", "subscriptions", "invoices", "salesforce", "events")
+    return {
+        "/dashboard/": Ability.SEE_FIGURES,
+        "/dashboard/?period=12m": Ability.SEE_FIGURES,
+        "/dashboard/?currency=eur": Ability.SEE_FIGURES,
+        "/dashboard/movements/": Ability.SEE_FIGURES,
+        "/dashboard/movements/?period=quarter&type=churn&all=1": Ability.SEE_FIGURES,
+        "/dashboard/cohorts/": Ability.SEE_FIGURES,
+        "/dashboard/cohorts/?measure=logo&cohort=2026-01&period=1": Ability.SEE_FIGURES,
+        "/dashboard/cohorts/?measure=gross_mrr&months=36": Ability.SEE_FIGURES,
+        "/dashboard/customers/": Ability.SEE_FIGURES,
+        "/dashboard/customers/?q=acme&state=paying": Ability.SEE_FIGURES,
+        **{f"{customer}?tab={tab}": Ability.SEE_FIGURES for tab in tabs},
+        "/dashboard/unmatched/": Ability.SEE_FIGURES,
+        "/dashboard/unmatched/?tab=snoozed": Ability.SEE_FIGURES,
+        "/dashboard/at-risk/": Ability.SEE_FIGURES,
+        "/dashboard/sync/": Ability.SEE_FIGURES,
+        "/dashboard/events/": Ability.SEE_PEOPLE,
+        f"/dashboard/events/{event}/": Ability.SEE_FIGURES,
+        "/dashboard/setup/": Ability.CONNECT,
+        "/dashboard/?format=csv": Ability.EXPORT,
+        "/dashboard/movements/?format=xlsx": Ability.EXPORT,
+        "/dashboard/cohorts/?format=csv": Ability.EXPORT,
+        "/dashboard/customers/?format=csv": Ability.EXPORT,
+        f"{customer}?format=csv": Ability.EXPORT,
+        "/dashboard/unmatched/?format=csv": Ability.EXPORT,
+        "/dashboard/at-risk/?format=csv": Ability.EXPORT,
+    }
+
+
+# ---- who may ----
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_page_is_open_to_exactly_the_roles_that_need_it(world: World, role: Role) -> None:
+    from dashboard.roles import ABILITIES
+
+    client = page_of(role)
+
+    found = {path: client.get(path).status_code for path in paths(world)}
+
+    assert found == {path: 200 if needed in ABILITIES[role] else 403 for path, needed in paths(world).items()}
+
+
+def test_strangers_are_sent_to_the_login(world: World) -> None:
+    person(Role.ADMIN)  # while nobody exists, the set-up page is open to whoever has the code
+
+    for path in paths(world):
+        answer = Client().get(path)
+        assert answer.status_code == 302, path
+        assert answer["Location"].startswith("/accounts/login/"), path
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_deciding_is_open_to_exactly_the_roles_that_need_it(world: World, role: Role) -> None:
+    from dashboard.roles import ABILITIES
+
+    client = page_of(role)
+    record = SyncRecord.objects.first()
+    event = StripeEvent.objects.first()
+    posts = {
+        "/dashboard/matches/": Ability.MATCH,
+        "/dashboard/matches/1/delete/": Ability.MATCH,
+        "/dashboard/snoozes/": Ability.MATCH,
+        f"/dashboard/sync/{record.pk if record else 1}/retry/": Ability.RETRY,
+        f"/dashboard/events/{event.stripe_id if event else ''}/process/": Ability.RETRY,
+    }
+
+    refused = {path: client.post(path, {"customer": world.pk(world.beta)}).status_code == 403 for path in posts}
+
+    assert refused == {path: needed not in ABILITIES[role] for path, needed in posts.items()}
+    assert client.get("/dashboard/matches/").status_code in (403, 405)
+
+
+# ---- what stays hidden ----
+
+
+def test_a_viewer_sees_no_name_and_no_address_anywhere(world: World) -> None:
+    viewer = page_of(Role.VIEWER)
+    hidden = [*NAMES, "@", "Olga Owner", "Acme Rockets Inc", "Beta Bakery Ltd"]
+    codes = [f"cus:{world.pk(world.acme)}:usd", "mrr:2026-03", "new:2026-02", "unmatched", _entry_code()]
+    pages = [path for path, needed in paths(world).items() if needed is Ability.SEE_FIGURES]
+
+    for path in [*pages, *(f"/dashboard/?explain={code}" for code in codes), "/dashboard/customers/?q=Beta"]:
+        body = unescape(viewer.get(path).content.decode()).replace("viewer-person", "")
+        found = [word for word in hidden if word in re.sub(r'"@[\w-]+"|@media', "", body)]
+        assert found == [], f"{path} shows {found}"
+
+
+def test_a_viewer_cannot_find_customers_by_name(world: World) -> None:
+    viewer = page_of(Role.VIEWER)
+
+    assert "No customer fits" in text_of(viewer.get("/dashboard/customers/?q=Beta"))
+    assert world.beta.id in text_of(viewer.get(f"/dashboard/customers/?q={world.beta.id}"))
+    assert "Beta Bakery" in text_of(page_of(Role.ANALYST).get("/dashboard/customers/?q=beta"))
+
+
+def test_nothing_is_inline(world: World) -> None:
+    admin = page_of(Role.ADMIN)
+
+    for path in [*paths(world), "/dashboard/?explain=mrr:2026-03"]:
+        answer = admin.get(path)
+        if not answer["Content-Type"].startswith("text/html"):
+            continue
+        body = answer.content.decode()
+        assert not re.search(r"<[^>]+\s(style|on[a-z]+)=", body), path
+        assert not re.search(r"<script(?![^>]*\b(src|type=\"application/json\"))", body), path
+
+
+# ---- figures ----
+
+
+def test_the_overview_shows_the_months_figures(world: World) -> None:
+    shown = text_of(page_of(Role.ANALYST).get("/dashboard/"))
+
+    assert "MRR balance $73 .33" in shown  # 50 + 8.33 + 15
+    assert "ARR balance $880 .00" in shown  # 12 times the exact MRR, not of what is shown
+    assert "Net new MRR activity −$5 .00" in shown  # +15 − 20
+    assert "Opening $78.33" not in shown
+    assert "Opening + movements = closing, exactly" in shown
+    assert "Every month adds up, exactly" in shown
+    assert "Not converted. MRR of €40.00 is not in these figures" in shown
+
+
+def test_each_currency_stands_by_itself(world: World) -> None:
+    shown = text_of(page_of(Role.ANALYST).get("/dashboard/?currency=eur"))
+
+    assert "MRR balance €40 .00" in shown
+    assert "MRR of $73.33 is not in these figures" in shown
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dashboard/",
+        "/dashboard/?period=12m",
+        "/dashboard/?currency=eur",
+        "/dashboard/?from=2026-01&to=2026-02",
+        "/dashboard/movements/",
+        "/dashboard/cohorts/",
+        "/dashboard/customers/",
+        "/dashboard/unmatched/",
+        "/dashboard/at-risk/",
+    ],
+)
+def test_every_figure_opens_onto_what_adds_up_to_it(world: World, path: str) -> None:
+    client = page_of(Role.ANALYST)
+    links = set(re.findall(r'class="fig[^"]*" href="([^"]+)" data-explain', client.get(path).content.decode()))
+    assert links
+
+    for link in links:
+        address = path.split("?")[0] + unescape(link)
+        panel = client.get(address, headers={"HX-Target": "explain"})
+        body = panel.content.decode()
+        assert panel.status_code == 200, address
+        assert 'id="explain"' in body, address
+        assert "<html" not in body, address
+        assert "sumline-bad" not in body, address
+        assert "sumline" in body or "Formula" in body, address
+
+
+def test_a_figure_that_does_not_tie_says_so(world: World) -> None:
+    from mrr.models import MonthRollup
+
+    month = MonthRollup.objects.get(currency="usd", month="2026-03-01")
+    month.reactivation_micros += 1_000_000_000
+    month.save()
+    client = page_of(Role.ANALYST)
+
+    assert "Opening + movements = closing does not hold: $10.00 less" in text_of(client.get("/dashboard/"))
+    panel = client.get("/dashboard/?explain=reactivation:2026-03", headers={"HX-Target": "explain"})
+    assert "1 entry adds up to $15.00, $10.00 less than shown." in text_of(panel)
+
+
+def test_an_opened_figure_is_a_page_too(world: World) -> None:
+    answer = page_of(Role.ANALYST).get("/dashboard/?explain=net:2026-03")
+
+    assert "<html" in answer.content.decode()
+    assert "2 entries add up to −$5.00, exactly" in text_of(answer)
+
+
+def test_an_entry_opens_onto_its_formula_and_event(world: World) -> None:
+    entry = LedgerEntry.objects.get(type="expansion")
+    panel = page_of(Role.ANALYST).get(f"/dashboard/?explain=entry:{entry.key}", headers={"HX-Target": "explain"})
+    shown = text_of(panel)
+
+    assert "1 line adds up to +$20.00, exactly" in shown or "1 line adds up to $20.00, exactly" in shown
+    assert "$50.00 × 1 ÷ 1 month" in shown
+    assert "$30.00 × 1 ÷ 1 month" in shown
+    assert entry.event_ids[0] in shown
+
+
+def test_an_unknown_figure_is_not_found(world: World) -> None:
+    client = page_of(Role.ANALYST)
+
+    assert client.get("/dashboard/?explain=nonsense").status_code == 404
+    assert client.get("/dashboard/?explain=entry:mle_none").status_code == 404
+    assert client.get("/dashboard/?explain=new:2026-99").status_code == 400
+
+
+def test_the_heat_map_and_its_cell_tie(world: World) -> None:
+    shown = text_of(page_of(Role.ANALYST).get("/dashboard/cohorts/?cohort=2026-01&period=1"))
+
+    assert "Jan 2026 cohort, month 1: 116.7%" in shown  # 70 of 60 acquired: 50 + 20 + 0
+    assert "2 of 3 customers pay at 28 Feb 2026" in shown
+    assert "Adds up, exactly" in shown
+
+
+def test_a_customer_page_equals_the_ledger(world: World) -> None:
+    shown = text_of(page_of(Role.ANALYST).get(f"/dashboard/customers/{world.pk(world.beta)}/"))
+
+    assert "Equals the ledger, exactly" in shown
+    assert "$100.00 × 1 ÷ 12 months" in shown
+    assert "MRR $8.33 ARR $100.00" in shown
+
+
+# ---- test mode ----
+
+
+def test_test_data_is_in_no_total_and_carries_a_band(world: World) -> None:
+    trial = Scenario("acme-test", livemode=False)
+    story = trial.customer("Acme Rockets", on="2026-03-01")
+    story.subscribes("Team", monthly="999.00", on="2026-03-01")
+    client = page_of(Role.ANALYST)
+
+    live, test = client.get("/dashboard/"), client.get("/dashboard/?source=acme-test")
+
+    assert "MRR balance $73 .33" in text_of(live)
+    assert "band-test" not in live.content.decode()
+    assert "MRR balance $999 .00" in text_of(test)
+    assert "Test data. Source acme-test." in text_of(test)
+    assert "999" not in text_of(client.get("/dashboard/movements/"))
+    assert client.get("/dashboard/?source=nowhere").status_code == 400
+
+
+# ---- the workbench ----
+
+
+def test_a_match_releases_what_is_held_and_can_be_undone(world: World) -> None:
+    client, customer = page_of(Role.REVOPS), world.pk(world.beta)
+    assert SyncRecord.objects.filter(customer=customer, state="held").exists()
+    before = text_of(client.get(f"/dashboard/unmatched/?customer={customer}"))
+    assert "Beta Bakery Ltd" in before and "If accepted: adds $8.33 of MRR to Beta Bakery Ltd" in before
+
+    answer = client.post("/dashboard/matches/", {"customer": customer, "account_id": world.other.salesforce_id})
+
+    assert answer.status_code == 302
+    match = Match.objects.get(customer=customer, undone_at__isnull=True)
+    assert match.matched_by == "revops-person"
+    assert not SyncRecord.objects.filter(customer=customer, state="held").exists()
+    assert "Matched Beta Bakery to Beta Bakery Ltd" in text_of(client.get("/dashboard/unmatched/"))
+
+    client.post(f"/dashboard/matches/{match.pk}/delete/")
+
+    assert not Match.objects.filter(customer=customer, undone_at__isnull=True).exists()
+    assert Unmatched.objects.get(customer=customer).reason == "undone"
+
+
+def test_who_comes_second_is_told_who_was_first(world: World) -> None:
+    customer = world.pk(world.beta)
+    chosen = {"customer": customer, "account_id": world.other.salesforce_id}
+    page_of(Role.REVOPS).post("/dashboard/matches/", chosen)
+    second = Client()
+    second.force_login(person(Role.REVOPS, "late"), backend="django.contrib.auth.backends.ModelBackend")
+
+    answer = second.post("/dashboard/matches/", {**chosen, "account_id": world.account.salesforce_id}, follow=True)
+
+    assert "Somebody was first. revops-person matched this customer" in text_of(answer)
+    assert Match.objects.get(customer=customer, undone_at__isnull=True).account_id == world.other.pk
+
+
+def test_a_match_without_an_account_says_what_is_missing(world: World) -> None:
+    answer = page_of(Role.REVOPS).post("/dashboard/matches/", {"customer": world.pk(world.beta)}, follow=True)
+
+    assert "No Account was chosen." in text_of(answer)
+
+
+def test_a_decision_goes_on_with_the_next_customer(world: World) -> None:
+    client, customer = page_of(Role.REVOPS), world.pk(world.beta)
+    form = {"customer": customer, "account_id": world.other.salesforce_id, "next": "77", "reason": "no_contact"}
+
+    answer = client.post("/dashboard/matches/", form)
+
+    assert answer["Location"] == "/dashboard/unmatched/?reason=no_contact&customer=77"
+
+
+def test_a_snoozed_customer_rests_and_wakes(world: World) -> None:
+    client, customer = page_of(Role.REVOPS), world.pk(world.beta)
+
+    client.post("/dashboard/snoozes/", {"customer": customer})
+    assert "Beta Bakery" not in _queue(client.get("/dashboard/unmatched/"))
+    assert "Beta Bakery" in _queue(client.get("/dashboard/unmatched/?tab=snoozed"))
+
+    client.post("/dashboard/snoozes/", {"customer": customer, "wake": "1"})
+    assert "Beta Bakery" in _queue(client.get("/dashboard/unmatched/"))
+
+
+def test_accounts_are_found_by_search(world: World) -> None:
+    client = page_of(Role.REVOPS)
+
+    shown = text_of(client.get(f"/dashboard/unmatched/?customer={world.pk(world.gone)}&find=beta"))
+
+    assert "Beta Bakery Ltd" in shown and "found by your search" in shown
+
+
+# ---- sync and events ----
+
+
+def test_the_sync_page_shows_what_would_be_sent_field_by_field(world: World) -> None:
+    shown = text_of(page_of(Role.ANALYST).get("/dashboard/sync/?kind=account"))
+
+    assert "Shadow. Nothing is written to Salesforce." in shown
+    assert "Acme Rockets Inc Account" in shown
+    assert "MRR__c" in shown and "50.000000" in shown
+
+
+def test_a_refused_record_is_tried_again_by_a_button(world: World) -> None:
+    record = SyncRecord.objects.filter(kind="account").get()
+    SyncRecord.objects.filter(pk=record.pk).update(
+        state="parked", error_code="INVALID_FIELD", error="Our user may not edit MRR__c on Account."
+    )
+    client = page_of(Role.REVOPS)
+    shown = text_of(client.get("/dashboard/sync/"))
+    assert "Refused, parked" in shown and "Our user may not edit MRR__c" in shown and "INVALID_FIELD" in shown
+
+    client.post(f"/dashboard/sync/{record.pk}/retry/")
+
+    record.refresh_from_db()
+    assert (record.state, record.error_code) == ("waiting", "")
+
+
+def test_a_parked_event_says_why_and_is_processed_again_by_a_button(world: World) -> None:
+    event = StripeEvent.objects.order_by("-pk").first()
+    assert event is not None
+    StripeEvent.objects.filter(pk=event.pk).update(state="parked", reason="failed", error="ValueError: no")
+    client = page_of(Role.REVOPS)
+    address = f"/dashboard/events/{event.stripe_id}/"
+
+    shown = text_of(client.get(address))
+    assert "This event is parked: it failed five times." in shown and "ValueError: no" in shown
+    assert "MRR is incomplete. 1 event is parked" in text_of(client.get("/dashboard/"))
+
+    client.post(f"{address}process/?source=acme")
+
+    event.refresh_from_db()
+    assert (event.state, event.attempts) == ("waiting", 0)
+
+
+def test_an_event_shows_its_payload_to_those_who_may_see_people(world: World) -> None:
+    event = StripeEvent.objects.filter(type="customer.created").first()
+    address = f"/dashboard/events/{event.stripe_id}/"  # type: ignore[union-attr]
+
+    assert "pay@acme-rockets.example" in page_of(Role.ANALYST).get(address).content.decode()
+    assert "The payload is hidden for your role" in text_of(page_of(Role.VIEWER).get(address))
+
+
+# ---- exports ----
+
+
+def test_the_export_of_movements_holds_what_the_page_shows(world: World) -> None:
+    answer = page_of(Role.FINANCE).get("/dashboard/movements/?period=quarter&format=csv")
+
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
+    assert [(row["type"], row["amount"]) for row in rows] == [
+        ("new", "20.00"),
+        ("new", "30.00"),
+        ("new", "10.00"),
+        ("expansion", "20.00"),
+        ("new", "8.33"),
+        ("churn", "-10.00"),
+        ("reactivation", "15.00"),
+        ("churn", "-20.00"),
+    ]
+    assert sum(int(row["amount_micros"]) for row in rows) == 7_333_333_333
+
+
+def test_a_name_that_is_a_formula_is_disarmed_in_exports(world: World) -> None:
+    Customer.objects.filter(pk=world.pk(world.acme)).update(name='=cmd|"/c calc"!A1')
+
+    answer = page_of(Role.ANALYST).get("/dashboard/customers/?format=csv")
+
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
+    assert '\'=cmd|"/c calc"!A1' in [row["name"] for row in rows]
+
+
+# ---- parameters ----
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dashboard/?period=decade",
+        "/dashboard/?from=2026-13",
+        "/dashboard/?from=2026-03&to=2026-01",
+        "/dashboard/?from=2030-01",
+        "/dashboard/?currency=xxx",
+        "/dashboard/?format=pdf",
+        "/dashboard/movements/?type=luck",
+        "/dashboard/movements/?after=yesterday",
+        "/dashboard/cohorts/?measure=mood",
+        "/dashboard/cohorts/?months=13",
+        "/dashboard/customers/?state=happy",
+        "/dashboard/customers/?after=1.2",
+        "/dashboard/unmatched/?reason=none",
+        "/dashboard/at-risk/?severity=mild",
+        "/dashboard/sync/?state=lost",
+        "/dashboard/events/?state=lost",
+        "/dashboard/events/?before=x",
+    ],
+)
+def test_a_parameter_that_means_nothing_is_refused(world: World, path: str) -> None:
+    assert page_of(Role.ANALYST).get(path).status_code == 400
+
+
+def test_what_is_not_there_is_not_found(world: World) -> None:
+    client = page_of(Role.ANALYST)
+
+    assert client.get("/dashboard/customers/999999/").status_code == 404
+    assert client.get("/dashboard/events/evt_none/").status_code == 404
+
+
+def test_movements_are_paged_both_ways(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.pages.movements.PAGE_SIZE", 3)
+    client, seen, address = page_of(Role.ANALYST), [], "/dashboard/movements/?period=quarter"
+    for _ in range(3):
+        body = client.get(address).content.decode()
+        seen += re.findall(r'data-explain="(entry:[^"]+)"', body.split('id="entries"')[1])
+        following = re.search(r'href="([^"]+)" rel="next"', body)
+        if not following:
+            break
+        address = "/dashboard/movements/" + unescape(following[1])
+
+    assert len(seen) == len(set(seen)) == 8
+    assert 'rel="prev">Earlier page' in body or "Earlier page" in body
+
+
+# ---- cost ----
+
+
+def test_the_overview_costs_at_most_twenty_queries_whatever_the_data(world: World) -> None:
+    client = page_of(Role.ANALYST)
+    client.get("/dashboard/")
+    with CaptureQueriesContext(connection) as few:
+        client.get("/dashboard/")
+    for number in range(8):
+        story = world.customer(f"More {number}", on="2026-03-01", email=f"more{number}@many.example")
+        story.subscribes("Team", monthly="12.00", on="2026-03-01", currency=("usd", "eur", "gbp")[number % 3])
+
+    with CaptureQueriesContext(connection) as many:
+        client.get("/dashboard/")
+
+    assert len(many) == len(few) <= 20
+
+
+def test_no_page_costs_more_than_its_queries(world: World) -> None:
+    client = page_of(Role.ADMIN)
+    client.get("/dashboard/")
+
+    for path in paths(world):
+        with CaptureQueriesContext(connection) as found:
+            client.get(path)
+        assert len(found) <= 20, f"{path}: {len(found)} queries"
+
+
+# ---- an empty install ----
+
+
+@pytest.fixture
+def code(db: None) -> str:
+    SetupCode.objects.create(digest=hashlib.sha256(b"open sesame").hexdigest(), created_at=NOW)
+    return "open sesame"
+
+
+ACCOUNT = {
+    "username": "maya",
+    "email": "maya@acme.example",
+    "password1": "correct horse battery",
+    "password2": "correct horse battery",
+}
+
+
+def test_an_empty_install_opens_with_the_code_alone(code: str) -> None:
+    client = Client()
+
+    assert "Whoever started the server finds a code" in text_of(client.get("/dashboard/setup/"))
+    assert client.get("/dashboard/setup/?code=wrong").status_code == 403
+    assert "The first account" in text_of(client.get(f"/dashboard/setup/?code={code}"))
+    assert client.post("/dashboard/setup/", {**ACCOUNT, "code": "wrong"}).status_code == 403
+    assert not get_user_model().objects.exists()
+
+
+def test_the_first_account_uses_the_code_up(code: str) -> None:
+    client = Client()
+
+    answer = client.post("/dashboard/setup/", {**ACCOUNT, "code": code}, follow=True)
+
+    assert "Add the first Stripe source" in text_of(answer)
+    maya = get_user_model().objects.get()
+    assert (maya.username, maya.is_superuser) == ("maya", True)
+    assert Client().get(f"/dashboard/setup/?code={code}")["Location"].startswith("/accounts/login/")
+    assert SetupCode.objects.get().used_at is not None
+
+
+def test_a_weak_or_mistyped_password_is_named_at_its_field(code: str) -> None:
+    client = Client()
+
+    differs = client.post("/dashboard/setup/", {**ACCOUNT, "code": code, "password2": "another horse"})
+    weak = client.post("/dashboard/setup/", {**ACCOUNT, "code": code, "password1": "12345", "password2": "12345"})
+
+    assert "The two passwords differ." in text_of(differs)
+    assert 'aria-invalid="true"' in weak.content.decode()
+    assert not get_user_model().objects.exists()
+
+
+def test_the_first_source_is_tried_by_a_signed_event(code: str) -> None:
+    client = Client()
+    client.post("/dashboard/setup/", {**ACCOUNT, "code": code})
+    form = {
+        "step": "source",
+        "label": "Acme US",
+        "slug": "acme-us",
+        "signing_secret": "whsec_0123456789abcdef",
+        "mode": "live",
+    }
+
+    answer = client.post("/dashboard/setup/", form)
+
+    shown = text_of(answer)
+    assert "The endpoint works A test event signed with this secret was received and kept" in shown
+    assert "http://127.0.0.1:8000/webhooks/stripe/acme-us/" in shown
+    assert "0123456789abcdef" not in answer.content.decode()
+    source = StripeSource.objects.get()
+    assert (source.slug, source.livemode) == ("acme-us", True)
+    event = StripeEvent.objects.get()
+    assert (event.type, event.state, event.reason) == ("setup.tested", "waiting", "")
+
+    again = client.post("/dashboard/setup/", {"step": "test", "slug": "acme-us"})
+    assert "The endpoint works" in text_of(again)
+    assert StripeEvent.objects.count() == 2
+
+
+def test_an_api_key_is_not_a_signing_secret(code: str) -> None:
+    client = Client()
+    client.post("/dashboard/setup/", {**ACCOUNT, "code": code})
+    form = {"step": "source", "label": "Acme", "slug": "acme", "signing_secret": "sk_live_51Nqabcdef", "mode": "live"}
+
+    answer = client.post("/dashboard/setup/", form)
+
+    assert "This is an API key. The signing secret starts with whsec_" in text_of(answer)
+    assert "sk_live_51Nqabcdef" not in answer.content.decode()
+    assert not StripeSource.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/"],
+)
+def test_every_page_stands_before_the_first_event(db: None, path: str) -> None:
+    answer = page_of(Role.ANALYST).get(f"/dashboard/{path}")
+
+    assert answer.status_code == 200
+    if not path:
+        assert "No Stripe account is connected yet" in text_of(answer)
+
+
+def _entry_code() -> str:
+    return f"entry:{LedgerEntry.objects.order_by('pk').first().key}"  # type: ignore[union-attr]
+
+
+def _queue(answer: Any) -> str:
+    """Return the names in the workbench's queue."""
+    found = re.search(r"<tbody data-rows>.*?</tbody>", answer.content.decode(), re.S)
+    return unescape(found[0]) if found else ""
