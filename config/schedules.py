@@ -24,7 +24,7 @@ JOBS = (
     Job("beat", "config.tasks.beat", minutes=1),
     Job("read accounts", "config.tasks.read_accounts", minutes=1),
     Job("assess risks", "config.tasks.assess_risks", cron="20 */6 * * *"),
-    Job("clear sessions", "config.tasks.clear_sessions", cron="10 3 * * *"),
+    Job("clear old", "config.tasks.clear_old", cron="10 3 * * *"),
 )
 
 

@@ -7,7 +7,7 @@ import mmap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import IO
 
 import structlog
@@ -116,11 +116,13 @@ def assess_risks() -> None:
         nudge("outbox")
 
 
-def clear_sessions() -> None:
-    """Delete sessions that have ended."""
+def clear_old() -> None:
+    """Delete sessions that have ended and what django-q2 kept of failed tasks: the rows themselves hold the errors."""
     from django.core.management import call_command
+    from django_q.models import Task
 
     call_command("clearsessions")
+    Task.objects.filter(stopped__lt=timezone.now() - timedelta(days=30)).delete()
 
 
 def _inbox_batch(now: datetime) -> int:

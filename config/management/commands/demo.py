@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from rich.console import Console
@@ -40,6 +41,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, bind: str, customers: int, months: int, **options: Any) -> None:
         if customers < 1 or not 2 <= months <= 60:
             raise CommandError("A demo has at least one customer and 2 to 60 months.", returncode=2)
+        settings.COMPANY_NAME = settings.COMPANY_NAME or "Northwind"
         listener = self._listener(bind, is_needed=options["serve"])
         install.bring_up_to_date()
         try:
