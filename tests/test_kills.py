@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,20 +21,23 @@ import pytest
 from config.benchmarks.load import signed
 from config.benchmarks.stand import descendants
 from config.benchmarks.stream import bodies
+from config.demo import objects
+from tests.fakes.salesforce import FakeSalesforce
+from tests.scenario import seconds
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_kills_0123456789"
 KILLS = 100
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def environment(postgres_url, tmp_path) -> dict[str, str]:
+def company(database_url: str, folder: Path) -> dict[str, str]:
+    """Make a migrated database with one source, and return the environment that reaches it."""
     made = {
         **os.environ,
-        "DATABASE_URL": postgres_url.replace("postgres://", "postgresql://"),
-        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(folder),
         "SECRET_KEY": "k" * 50,
         "FIELD_ENCRYPTION_KEYS": "dGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtMTI=",
         "DJANGO_SETTINGS_MODULE": "config.settings",
@@ -94,7 +98,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_a_hundred_kills_lose_no_acknowledged_event_and_process_none_twice(environment):
+@pytest.mark.postgres
+def test_a_hundred_kills_lose_no_acknowledged_event_and_process_none_twice(postgres_url, tmp_path):
+    environment = company(postgres_url.replace("postgres://", "postgresql://"), tmp_path)
     port = free_port()
     serve = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}"],
@@ -136,6 +142,53 @@ def test_a_hundred_kills_lose_no_acknowledged_event_and_process_none_twice(envir
     assert checked["differences"] == 0
     again = json.loads(manage(environment, "check_ledger", "--repair").splitlines()[-1])
     assert again == checked
+
+
+def test_a_worker_killed_between_send_and_commit_leaves_one_record(tmp_path, monkeypatch):
+    database = tmp_path / "ledger.sqlite3"
+    with FakeSalesforce() as salesforce:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", salesforce.ca_file)
+        account = salesforce.add_account(Name="Acme")
+        salesforce.add_opportunity(AccountId=account, Name="Acme", StageName="Prospecting", CloseDate="2026-12-31")
+        environment = company(f"sqlite:///{database}", tmp_path)
+        login = ["--instance-url", salesforce.url, "--client-id", salesforce.client_id, "--mode", "live"]
+        manage(environment, "connect_salesforce", *login, "--client-secret", "-", stdin=salesforce.client_secret)
+        told = [
+            objects.event("evt_1", "customer.created", buyer(account), seconds("2026-01-10")),
+            objects.event("evt_2", "customer.subscription.created", subscription(), seconds("2026-01-10")),
+        ]
+        manage(environment, "load_events", "acme", "-", stdin="".join(json.dumps(one) + "\n" for one in told))
+        salesforce.delays_next(1.0, match="/composite$")
+        worker = subprocess.Popen([sys.executable, "manage.py", "drain"], cwd=ROOT, env=environment)
+
+        salesforce.waits_for(1, "/composite$", timeout_seconds=30)
+        lock = sqlite3.connect(database, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")  # what the worker sent, it cannot write down
+        wait_until(lambda: salesforce.records("MRR_Schedule__c"), 10)
+        worker.kill()
+        worker.wait()
+        lock.execute("ROLLBACK")
+        unconfirmed = lock.execute("SELECT count(*) FROM crm_syncrecord WHERE confirmed = 0").fetchone()
+        lock.execute("UPDATE crm_syncrecord SET leased_until = NULL")  # two minutes later
+        manage(environment, "drain", "--until-empty")
+
+        states = lock.execute("SELECT DISTINCT state FROM crm_syncrecord").fetchall()
+        assert unconfirmed == (3,)
+        assert states == [("sent",)]
+        assert len(salesforce.records("MRR_Schedule__c")) == 1
+        assert [one["StageName"] for one in salesforce.records("Opportunity")] == ["Closed Won"]
+
+
+def buyer(account: str) -> dict[str, object]:
+    found = objects.customer("cus_1", name="Acme", email=None, phone="", address={}, at=seconds("2026-01-10"))
+    return found | {"metadata": {"salesforce_account_id": account}}
+
+
+def subscription() -> dict[str, object]:
+    at = seconds("2026-01-10")
+    sold = objects.price("price_1", "prod_1", nickname="Team", currency="usd", amount=3000, interval="month", at=at)
+    item = objects.item("si_1", "sub_1", sold, 1, at=at, period=(at, at + 30 * 86_400))
+    return objects.subscription("sub_1", "cus_1", currency="usd", items=[item], at=at)
 
 
 def answers(port: int) -> bool:

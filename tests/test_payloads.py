@@ -1,4 +1,4 @@
-"""Stripe's own bodies through the signed webhook: for each file the answer, where the event ends, what the ledger says."""
+"""Stripe's own bodies through the signed webhook: for each file the answer, the end, and the ledger."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LEDGER = {
     f"{SUB}.updated.cancel_at_period_end": ["2026-04-07 new subscribed +2900.00 usd"],
     f"{SUB}.updated.trial_converted": ["2026-04-11 new trial_converted +2900.00 usd"],
 }
-# No MRR: not paying (yet), an end without a beginning, usage, a price whose tiers are unknown; invoices and charges never.
+# No MRR: not paying (yet), an end without a beginning, usage, tiers not known; invoices and charges never.
 SILENT = {
     f"{SUB}.created.incomplete",
     f"{SUB}.created.trialing",
