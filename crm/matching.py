@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,12 +58,12 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
 
 
-def match_customers(customer_pks: Collection[int], *, now: datetime) -> list[int]:
+def match_customers(customer_pks: Collection[int], *, now: datetime, anew: bool = False) -> list[int]:
     """Match what is sure among customers, write down why the rest waits, and return the keys of those matched now.
 
     Runs in a transaction with the customers' rows locked by the caller; nothing is asked of Salesforce. Sure is: the
     Account id in the customer's metadata stands for a living Account; else exactly one Account has a Contact with the
-    customer's e-mail.
+    customer's e-mail. Who waits and has not changed is passed over, unless `anew`: Accounts or Contacts did change.
     """
     matched = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True)
     open_pks = set(customer_pks) - set(matched.values_list("customer_id", flat=True))
@@ -69,12 +71,24 @@ def match_customers(customer_pks: Collection[int], *, now: datetime) -> list[int
     waiting = {pk: customer for pk, customer in customers.items() if customer.livemode}
     if not waiting:
         return []
+    if not anew:
+        seen = dict(Unmatched.objects.filter(customer_id__in=waiting).values_list("customer_id", "basis"))
+        waiting = {pk: customer for pk, customer in waiting.items() if seen.get(pk) != _basis(customer)}
+        if not waiting:
+            return []
     org = SalesforceOrg.objects.order_by("pk").first()
     decisions = _decide(waiting, org, now=now)
     found = {pk: decision for pk, decision in decisions.items() if decision.account is not None}
     _write_matches(found, now=now)
-    _write_unmatched({pk: decision for pk, decision in decisions.items() if decision.account is None}, now=now)
+    rest = {pk: decision for pk, decision in decisions.items() if decision.account is None}
+    _write_unmatched(rest, waiting, now=now)
     return sorted(found)
+
+
+def _basis(customer: billing.CustomerRow) -> str:
+    """Digest what of a customer matching looks at; another digest means that it must look again."""
+    looked_at = [customer.email, customer.name, customer.postal_code, customer.metadata.get(METADATA_KEY)]
+    return hashlib.sha256(json.dumps(looked_at, default=str).encode()).hexdigest()
 
 
 def match_waiting(*, now: datetime, limit: int = 5000) -> int:
@@ -84,7 +98,7 @@ def match_waiting(*, now: datetime, limit: int = 5000) -> int:
     for start in range(0, len(pks), 200):
         with transaction.atomic():
             billing.lock_customers(pks[start : start + 200])
-            count += len(match_customers(pks[start : start + 200], now=now))
+            count += len(match_customers(pks[start : start + 200], now=now, anew=True))
     return count
 
 
@@ -120,7 +134,7 @@ def ask_for_named(*, now: datetime) -> int:
         return 0
     with transaction.atomic():
         billing.lock_customers(pks)
-        return len(match_customers(pks, now=now))
+        return len(match_customers(pks, now=now, anew=True))
 
 
 def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match:
@@ -180,7 +194,8 @@ def unmatch(match_pk: int, *, by: str, now: datetime) -> Match:
             raise UnknownMatch("This match was undone by somebody else just now.")
         customers = billing.customers([made.customer_id])
         decision = _decide(customers, made.account.org, now=now)[made.customer_id]
-        _write_unmatched({made.customer_id: Decision(None, reason="undone", candidates=_with_taken(decision))}, now=now)
+        waits = Decision(None, reason="undone", candidates=_with_taken(decision))
+        _write_unmatched({made.customer_id: waits}, customers, now=now)
         outbox.point_anew([made.customer_id], now=now)
         outbox.owe_accounts([made.account.salesforce_id], now=now)
     made.refresh_from_db()
@@ -392,12 +407,15 @@ def _write_matches(found: Mapping[int, Decision], *, now: datetime) -> None:
     outbox.owe_accounts({one.account.salesforce_id for one in found.values() if one.account}, now=now)
 
 
-def _write_unmatched(found: Mapping[int, Decision], *, now: datetime) -> None:
+def _write_unmatched(
+    found: Mapping[int, Decision], customers: Mapping[int, billing.CustomerRow], *, now: datetime
+) -> None:
     Unmatched.objects.bulk_create(
         [
             Unmatched(
                 customer_id=pk,
                 reason=decision.reason,
+                basis=_basis(customers[pk]),
                 candidates=[one.as_json() for one in decision.candidates],
                 since=now,
                 checked_at=now,
@@ -406,5 +424,5 @@ def _write_unmatched(found: Mapping[int, Decision], *, now: datetime) -> None:
         ],
         update_conflicts=True,
         unique_fields=["customer"],
-        update_fields=["reason", "candidates", "checked_at"],
+        update_fields=["reason", "basis", "candidates", "checked_at"],
     )

@@ -125,6 +125,7 @@ class Unmatched(models.Model):
 
     customer = models.OneToOneField("billing.Customer", on_delete=models.PROTECT, related_name="unmatched")
     reason = models.CharField(max_length=40)
+    basis = models.CharField(max_length=64, blank=True, help_text="digest of what of the customer was looked at")
     candidates = models.JSONField(
         default=list, help_text="[{account_id, name, score, reasons: [{kind, weight, text}]}]"
     )

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from billing import selectors as billing
-from crm import messages
+from crm import messages, statements
 from crm.channels import slack
 from crm.channels.kinds import (
     Channel,
@@ -131,7 +131,7 @@ def _owe_messages(entries: Sequence[Any], *, now: datetime) -> None:
                     created_at=now,
                 )
             )
-    Message.objects.bulk_create(rows, ignore_conflicts=True)
+    statements.insert_new(rows)
 
 
 def _accounts_of(customer_pks: Collection[int]) -> dict[int, str]:
@@ -155,7 +155,7 @@ def _row(kind: str, key: str, customer_pk: int | None, hold: str, now: datetime,
 def _add(rows: list[SyncRecord]) -> None:
     """Insert what is not there yet, in one order, so that two transactions cannot wait for each other."""
     rows.sort(key=lambda row: (row.kind, row.key))
-    SyncRecord.objects.bulk_create(rows, ignore_conflicts=True, batch_size=500)
+    statements.insert_new(rows)
 
 
 def _want_newer(keys: Mapping[str, Collection[str]], *, now: datetime) -> None:
@@ -318,7 +318,7 @@ def settle(parcel: Parcel, outcomes: Mapping[int, Outcome], *, now: datetime) ->
             columns += ["wanted", "confirmed", "salesforce_id", "fields_sent", "fields_before"]
         else:
             columns += ["body"]
-        model.objects.bulk_update(rows, columns, batch_size=200)
+        statements.save(rows, columns)
     return Settled(
         sent=counted.get(WorkState.SENT, 0),
         would_send=counted.get(WorkState.WOULD_SEND, 0),
