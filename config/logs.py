@@ -24,7 +24,7 @@ def hide_secrets(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str,
 
 def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
     """Return Django's LOGGING for one line an event, for people (console) or machines (json)."""
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

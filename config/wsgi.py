@@ -15,7 +15,7 @@ from billing import webhook  # noqa: E402  (models can be imported only once Dja
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer one request; deliveries skip sessions, policies and logs of pages, which cost more than the work itself."""
+    """Answer one request; deliveries skip the sessions, policies and logs of pages, which cost more than the work."""
     if environ.get("PATH_INFO", "").startswith(webhook.PREFIX):
         return webhook.application(environ, start_response)
     return pages(environ, start_response)

@@ -4,4 +4,4 @@ from config.settings import *  # noqa: F403
 
 ROOT_URLCONF = "config.benchmarks.bare"
 INSTALLED_APPS = ["billing"]
-MIDDLEWARE: list[str] = []
+MIDDLEWARE = []

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,7 @@ def memory_mib(pid: int) -> float:
     return total / 1024
 
 
-def _made_database(folder: Path) -> tuple[str, object]:
+def _made_database(folder: Path) -> tuple[str, Callable[[], None]]:
     if env.USES_SQLITE:
         return f"sqlite:///{folder / 'benchmark.sqlite3'}", lambda: None
     import psycopg

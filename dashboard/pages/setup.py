@@ -175,12 +175,12 @@ def is_empty(scope: Scope) -> Empty | None:
 def _first_account(request: HttpRequest) -> HttpResponse:
     given = request.POST.get("code") or request.GET.get("code") or ""
     if not _open_code(given):
-        form = CodeForm({"code": given} if given else None)
+        asked = CodeForm({"code": given} if given else None)
         if given:
-            form.add_error(
+            asked.add_error(
                 "code", "This code is not the one that was printed last, or it was used. Restart serve for a new one."
             )
-        return render(request, "dashboard/setup_code.html", {"form": form}, status=403 if given else 200)
+        return render(request, "dashboard/setup_code.html", {"form": asked}, status=403 if given else 200)
     form = AccountForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         user = _make_admin(given, form.cleaned_data, now=shared.now_of(request))

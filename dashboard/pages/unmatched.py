@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
@@ -465,7 +465,9 @@ def _card(request: HttpRequest, row: crm.UnmatchedRow, rows: Sequence[crm.Unmatc
 
 def _candidates(request: HttpRequest, row: crm.UnmatchedRow, *, sees: bool) -> tuple[CandidateLine, ...]:
     """Return what the machine found, then what the reader's own search found, at most nine in all."""
-    found = [(one.account_id, one.name, one.score, one.reasons) for one in row.candidates]
+    found: list[tuple[str, str, int | None, Sequence[Mapping[str, Any]]]] = [
+        (one.account_id, one.name, one.score, one.reasons) for one in row.candidates
+    ]
     known = {account_id for account_id, *_ in found}
     search = request.GET.get("find", "").strip()
     if search and sees:

@@ -129,9 +129,9 @@ def _named(
     rows: Sequence[tuple[int, int, int]], currency: str, acquired: Mapping[int, int] | None = None
 ) -> tuple[Share, ...]:
     named = CustomerBalance.objects.filter(customer_id__in=[pk for pk, *_ in rows], currency=currency)
-    people = {
-        pk: person
-        for pk, *person in named.values_list(
+    people: dict[int, tuple[str, str, str, str]] = {
+        pk: (source, stripe_id, name, email)
+        for pk, source, stripe_id, name, email in named.values_list(
             "customer_id", "source__slug", "customer__stripe_id", "customer__name", "customer__email"
         )
     }

@@ -43,7 +43,7 @@ def _secret_columns() -> Iterator[tuple[type[models.Model], str]]:
     for model in apps.get_models():
         for field in model._meta.concrete_fields:
             if isinstance(field, EncryptedTextField):
-                yield model, field.column
+                yield model, str(field.column)
 
 
 def _tokens(model: type[models.Model], column: str) -> list[tuple[Any, str]]:
