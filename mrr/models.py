@@ -64,6 +64,9 @@ class LedgerEntry(models.Model):
             Index(fields=["source", "currency", "effective_at"], name="entries_by_time"),
             Index(fields=["customer", "effective_at"], name="entries_of_a_customer"),
             Index(fields=["effective_at", "id"], name="entries_latest"),
+            # Few entries are either: without these, what stands and what came late is found by reading all.
+            Index(fields=["reverses"], name="entries_reversals", condition=Q(reverses__isnull=False)),
+            Index(fields=["source", "currency"], name="entries_late", condition=Q(backdated_from__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -98,7 +101,11 @@ class CustomerBalance(models.Model):
         constraints = [UniqueConstraint(fields=["customer", "currency"], name="a_customer_has_one_balance")]
         indexes = [
             Index(fields=["source", "currency", "-mrr_micros"], name="balances_largest"),
-            Index(fields=["source"], name="balances_incomplete", condition=Q(incomplete_items__gt=0)),
+            Index(
+                fields=["source"],
+                name="balances_unsettled",
+                condition=~Q(scheduled_micros=0) | Q(incomplete_items__gt=0),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from django.conf import settings
 from django.db.models import Case, IntegerField, Q, Value, When
@@ -138,18 +137,27 @@ def customers(
             | Q(rank=after.rank, currency=after.currency, mrr_micros__lt=after.mrr_micros)
             | Q(rank=after.rank, currency=after.currency, mrr_micros=after.mrr_micros, pk__gt=after.pk)
         )
-    rows = rows.select_related("customer", "source").order_by("rank", "currency", "-mrr_micros", "pk")
-    found = list(rows[: limit + 1])
-    following = None
-    if len(found) > limit:
-        end = found[limit - 1]
-        following = CustomerPlace(end.rank, end.currency, end.mrr_micros, end.pk)
-    return CustomerPage(tuple(_row(row) for row in found[:limit]), following)
+    # The places come first: sorting whole rows with their customers would cost many times as much.
+    rows = rows.order_by("rank", "currency", "-mrr_micros", "pk")
+    places = [CustomerPlace(*row) for row in rows.values_list("rank", "currency", "mrr_micros", "pk")[: limit + 1]]
+    page = places[:limit]
+    return CustomerPage(_rows([place.pk for place in page]), page[-1] if len(places) > limit else None)
 
 
-def _row(row: Any) -> CustomerRow:
-    customer = row.customer
-    return CustomerRow(customer.pk, row.source.slug, customer.stripe_id, customer.name, customer.email, _balance(row))
+def _rows(pks: Sequence[int]) -> tuple[CustomerRow, ...]:
+    found = CustomerBalance.objects.select_related("customer", "source").in_bulk(pks)
+    rows = [found[pk] for pk in pks]
+    return tuple(
+        CustomerRow(
+            row.customer_id,
+            row.source.slug,
+            row.customer.stripe_id,
+            row.customer.name,
+            row.customer.email,
+            _balance(row),
+        )
+        for row in rows
+    )
 
 
 def _balance(row: CustomerBalance) -> Balance:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 
 from mrr.engine.money import shown
 from mrr.models import LedgerEntry
@@ -216,39 +216,51 @@ def _filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
 
 
 def _standing(rows: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
-    return rows.filter(reverses__isnull=True, reversed_by__isnull=True)
+    """Keep entries that are neither reversals nor reversed. Said as an anti-join over the small index of reversals."""
+    reversals = LedgerEntry.objects.filter(reverses__isnull=False, reverses=OuterRef("pk"))
+    return rows.filter(~Exists(reversals), reverses__isnull=True)
 
 
 def _movements(rows: QuerySet[LedgerEntry]) -> list[Movement]:
-    found = list(
-        rows.annotate(
+    """Return the rows of an ordered query. Keys come first: with all the joins, a long list would be read whole."""
+    pks = list(rows.values_list("pk", flat=True))
+    found = (
+        LedgerEntry.objects.filter(pk__in=pks)
+        .annotate(
             source_slug=F("source__slug"),
             customer_stripe_id=F("customer__stripe_id"),
             customer_name=F("customer__name"),
             customer_email=F("customer__email"),
             reverses_key=F("reverses__key"),
             reversed_by_key=F("reversed_by__key"),
-        ).values()
+        )
+        .values()
     )
-    balances = _running_balances(found)
-    return [_movement(row, balances) for row in found]
+    by_pk = {row["id"]: row for row in found}
+    balances = _running_balances(list(by_pk.values()))
+    return [_movement(by_pk[pk], balances) for pk in pks]
 
 
 def _running_balances(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int]]:
     """Return the customer's MRR in the entry's currency before and after each standing entry of these rows."""
     if not rows:
         return {}
-    entries = _standing(LedgerEntry.objects.filter(customer_id__in={row["customer_id"] for row in rows})).filter(
-        effective_at__lte=max(row["effective_at"] for row in rows)
+    entries = list(
+        LedgerEntry.objects.filter(
+            customer_id__in={row["customer_id"] for row in rows},
+            effective_at__lte=max(row["effective_at"] for row in rows),
+        )
+        .order_by("effective_at", "pk")
+        .values_list("pk", "customer_id", "currency", "amount_micros", "reverses_id")
     )
+    taken_back = {reverses for *_, reverses in entries if reverses is not None}
     totals: dict[tuple[int, str], int] = {}
     found: dict[int, tuple[int, int]] = {}
-    for pk, customer_pk, currency, micros in entries.order_by("effective_at", "pk").values_list(
-        "pk", "customer_id", "currency", "amount_micros"
-    ):
-        before = totals.get((customer_pk, currency), 0)
-        totals[customer_pk, currency] = before + micros
-        found[pk] = before, before + micros
+    for pk, customer_pk, currency, micros, reverses in entries:
+        if reverses is None and pk not in taken_back:
+            before = totals.get((customer_pk, currency), 0)
+            totals[customer_pk, currency] = before + micros
+            found[pk] = before, before + micros
     return found
 
 
