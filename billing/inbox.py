@@ -281,5 +281,6 @@ def _take(only: str, values: Sequence[Any], limit: int, now: datetime, lease_sec
         f"UPDATE {TABLE} SET attempts = attempts + 1, leased_until = {LATER[vendor]} "
         f"WHERE {PICKED[vendor].format(rows=rows)} RETURNING {', '.join(CLAIMED)}",
         [lease_seconds, due, *values, limit],
+        has_bodies=True,
     )
     return [StripeEvent.from_db(connection.alias, CLAIMED, row) for row in taken]

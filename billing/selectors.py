@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ from billing.event_facts import (
 from billing.layouts import SubscriptionState
 from billing.mirror import lock_customers
 from billing.models import Customer, EventState, Origin, Snapshot, StripeEvent
+from billing.statements import select
 
 __all__ = [
     "CustomerRow",
@@ -122,18 +124,12 @@ def histories(customer_pks: Iterable[int]) -> dict[int, History]:
     """Return the histories of customers, by primary key."""
     pks = list(customer_pks)
     steps: dict[int, dict[str, list[Step]]] = {pk: defaultdict(list) for pk in pks}
-    told = Snapshot.objects.filter(customer_id__in=pks).values_list(
-        "customer_id", "subscription_id", "created_at", "event_id", "event_type", "is_live", "state", "before"
-    )
-    for pk, subscription_id, created_at, event_id, event_type, is_live, state, before in told:
-        step = Step(
-            int(created_at.timestamp()),
-            event_id,
-            event_type,
-            is_live,
-            SubscriptionState.from_json(state),
-            None if before is None else SubscriptionState.from_json(before),
-        )
+    for pk, subscription_id, created, event_id, event_type, is_live, state, before in select(
+        Snapshot,
+        ("customer_id", "subscription_id", "created_at", "event_id", "event_type", "is_live", "state", "before"),
+        {"customer_id": pks},
+    ):
+        step = Step(created, event_id, event_type, bool(is_live), _state(state), _state(before) if before else None)
         steps[pk][subscription_id].append(step)
     rows = Customer.objects.filter(pk__in=pks).values_list(
         "pk", "source_id", "stripe_id", "source__history_from", "deleted_at"
@@ -150,6 +146,10 @@ def histories(customer_pks: Iterable[int]) -> dict[int, History]:
         )
         for pk, source_pk, stripe_id, history_from, deleted_at in known
     }
+
+
+def _state(stored: str) -> SubscriptionState:
+    return SubscriptionState.from_json(json.loads(stored))
 
 
 def _deletions(customers: set[tuple[int, str]]) -> dict[tuple[int, str], tuple[int, str, bool]]:

@@ -4,32 +4,46 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 CHUNK: Final = 500  # rows a statement: SQLite counts its parameters
 
 
-def run(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """Run one statement and return its rows; database errors are Django's.
+def run(sql: str, values: Sequence[Any] = (), *, has_bodies: bool = False) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows; database errors are Django's. `has_bodies`: rows of raw bytes come back.
 
     Django's own cursor for PostgreSQL writes the values into the text: a body doubles, and each text is planned anew.
     Here they travel apart, so that the server keeps the plan.
     """
-    if _vendor() != "postgresql" or connection.queries_logged:
-        with connection.cursor() as plain:
+    here = connections[DEFAULT_DB_ALIAS]  # once: each look through Django's proxy costs
+    if here.vendor != "postgresql" or here.queries_logged:
+        with here.cursor() as plain:
             plain.execute(sql, values)
             return plain.fetchall() if plain.description else []
+    here.ensure_connection()
+    apart = _cursor_of(here.connection)
+    with here.wrap_database_errors:
+        apart.execute(sql, values, binary=has_bodies)
+        return [] if apart.rownumber is None else apart.fetchall()
+
+
+_own = threading.local()  # Django keeps one connection a thread
+
+
+def _cursor_of(connection: Any) -> Any:
+    """A cursor is used again and again: making one costs as much as a short statement."""
     import psycopg
 
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as apart:
-        apart.execute(sql, values)
-        return apart.fetchall() if apart.description else []
+    cursor = getattr(_own, "cursor", None)
+    if cursor is None or cursor.connection is not connection:
+        cursor = _own.cursor = psycopg.Cursor(connection)
+    return cursor
 
 
 def select(
