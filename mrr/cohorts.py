@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
+from typing import NamedTuple
 
 
 class Measure(StrEnum):
@@ -17,8 +18,7 @@ class Measure(StrEnum):
     GROSS_MRR = "gross_mrr"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):  # a heat map has thousands, and tuples are made several times faster than dataclasses
     """How one cohort's month-end figures changed in one month. Amounts in micros of one currency."""
 
     cohort: date
@@ -30,16 +30,21 @@ class Change:
     gross_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cohort at the end of one month. `ratio` is against what was acquired by then; None when that is 0."""
+class Cell(NamedTuple):
+    """A cohort at the end of one month: `part` of what was acquired by then, `whole`, is still there."""
 
     period: int
     month: date
     customers: int
     micros: int
-    ratio: Fraction | None
+    part: int
+    whole: int
     is_running: bool
+
+    @property
+    def ratio(self) -> Fraction | None:
+        """What is left of what was acquired; None when that is 0."""
+        return Fraction(self.part, self.whole) if self.whole else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ def averages(found: Sequence[Cohort], measure: Measure) -> list[Average]:
         base = cohort.customers if measure is Measure.LOGO else cohort.acquired_micros
         for cell in cohort.cells:
             if not cell.is_running:
-                kept[cell.period] = kept.get(cell.period, 0) + _figure(cell, measure)
+                kept[cell.period] = kept.get(cell.period, 0) + cell.part
                 acquired[cell.period] = acquired.get(cell.period, 0) + base
     return [
         Average(period, Fraction(kept[period], acquired[period]) if acquired[period] else None)
@@ -104,7 +109,8 @@ def months_between(first: date, last: date) -> int:
 def _cohort(cohort: date, changes: dict[date, list[Change]], measure: Measure, until: date) -> Cohort:
     acquired_customers = acquired_micros = customers = mrr = gross = 0
     cells: list[Cell] = []
-    for month in months_from(min(changes), until):
+    months = months_from(min(changes), until)
+    for period, month in enumerate(months, start=months_between(cohort, months[0])):
         for change in changes.get(month, ()):
             acquired_customers += change.acquired_customers
             acquired_micros += change.acquired_micros
@@ -113,10 +119,5 @@ def _cohort(cohort: date, changes: dict[date, list[Change]], measure: Measure, u
             gross += change.gross_micros
         micros = gross if measure is Measure.GROSS_MRR else mrr
         part, whole = (customers, acquired_customers) if measure is Measure.LOGO else (micros, acquired_micros)
-        ratio = Fraction(part, whole) if whole else None
-        cells.append(Cell(months_between(cohort, month), month, customers, micros, ratio, is_running=month == until))
+        cells.append(Cell(period, month, customers, micros, part, whole, month == until))
     return Cohort(cohort, acquired_customers, acquired_micros, tuple(cells))
-
-
-def _figure(cell: Cell, measure: Measure) -> int:
-    return cell.customers if measure is Measure.LOGO else cell.micros

@@ -38,7 +38,7 @@ def cohorts(
     if first is not None:
         rows = rows.filter(cohort__gte=first)
     changes = (
-        cells.Change(*row)
+        cells.Change._make(row)
         for row in rows.values_list(
             "cohort", "month", "acquired_customers", "acquired_micros", "customers", "mrr_micros", "gross_micros"
         )
