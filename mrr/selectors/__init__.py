@@ -16,7 +16,7 @@ from mrr.selectors.customer_list import (
     paying_customers,
 )
 from mrr.selectors.heat_map import Cohorts, cohorts
-from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, first_month, parts_shown, series
+from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, parts_shown, series
 from mrr.selectors.schedule import (
     Line,
     Movement,
@@ -28,7 +28,6 @@ from mrr.selectors.schedule import (
     movement,
     movement_totals,
     movements,
-    movements_by_key,
     movements_of,
     movements_of_event,
     mrr_by_subscription,
@@ -71,13 +70,11 @@ __all__ = [
     "currencies",
     "customers",
     "day_start",
-    "first_month",
     "gaps",
     "latest_movements",
     "movement",
     "movement_totals",
     "movements",
-    "movements_by_key",
     "movements_of",
     "movements_of_event",
     "mrr_at",

@@ -97,18 +97,8 @@ class Month:
     quick_ratio: Fraction | None
 
     @property
-    def net_new_micros(self) -> int:
-        """What movements added: new + expansion + reactivation − contraction − churn."""
-        return (
-            self.new_micros
-            + self.expansion_micros
-            + self.reactivation_micros
-            + self.contraction_micros
-            + self.churn_micros
-        )
-
-    @property
     def net_new_minor(self) -> int:
+        """What movements added, as shown: gains less losses."""
         return (
             self.new_minor + self.expansion_minor + self.reactivation_minor + self.contraction_minor + self.churn_minor
         )
@@ -153,16 +143,6 @@ def series(
         micros += cell.change
         customers += cell.customers_change
     return Series(code, view, basis, tuple(months))
-
-
-def first_month(sources: Sequence[int] | None = None) -> date | None:
-    """Return the month of the first movement; None while there is none."""
-    return (
-        MonthRollup.objects.filter(source_id__in=sources_or_live(sources))
-        .order_by("month")
-        .values_list("month", flat=True)
-        .first()
-    )
 
 
 @dataclass(slots=True)

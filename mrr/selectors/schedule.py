@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -162,11 +162,6 @@ def latest_movements(*, limit: int, sources: Sequence[int] | None = None) -> lis
 def movement(key: str) -> Movement | None:
     """Return one entry by its key, standing or not."""
     return next(iter(_movements(LedgerEntry.objects.filter(key=key))), None)
-
-
-def movements_by_key(keys: Iterable[str]) -> dict[str, Movement]:
-    """Return entries by their keys, standing or not; unknown keys are left out."""
-    return {found.key: found for found in _movements(LedgerEntry.objects.filter(key__in=list(keys)))}
 
 
 def movements_of(customer_pks: Sequence[int], *, has_reversed: bool = False) -> dict[int, list[Movement]]:
