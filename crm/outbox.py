@@ -23,6 +23,7 @@ from crm.channels.kinds import (
     Outcome,
     Parcel,
     Permanent,
+    Postponed,
     Sent,
     Transient,
     Unclear,
@@ -31,8 +32,8 @@ from crm.channels.kinds import (
 )
 from crm.models import Match, Message, RecordKind, SalesforceOrg, SyncRecord, WorkState
 
-LEASE = timedelta(seconds=120)
-LONGEST_CALL = timedelta(seconds=45)  # connect and read time-outs of one call, with room
+LEASE = timedelta(seconds=60)
+LONGEST_CALL = timedelta(seconds=40)  # connect and read time-outs of one call, with room
 ATTEMPTS = 8
 FIRST_PAUSE_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 3600
@@ -310,21 +311,35 @@ def settle(parcel: Parcel, outcomes: Mapping[int, Outcome], *, now: datetime) ->
     counted: dict[str, int] = {}
     with transaction.atomic():
         rows = list(model.objects.filter(pk__in=claimed).order_by("pk").select_for_update())
+        linked: set[int] = set()
         for row in rows:
+            known_before = getattr(row, "salesforce_id", "")
             _settle_row(row, claimed[row.pk], outcomes.get(row.pk), now)
             counted[row.state] = counted.get(row.state, 0) + 1
+            if model is SyncRecord and row.kind == RecordKind.OPPORTUNITY and row.salesforce_id != known_before:
+                linked.add(row.customer_id)
         columns = ["state", "attempts", "due_at", "leased_until", "error_code", "error", "sent_at"]
         if model is SyncRecord:
             columns += ["wanted", "confirmed", "salesforce_id", "fields_sent", "fields_before"]
         else:
             columns += ["body"]
         statements.save(rows, columns)
+        if linked:
+            _point_at_opportunities(linked, but=claimed, now=now)
     return Settled(
         sent=counted.get(WorkState.SENT, 0),
         would_send=counted.get(WorkState.WOULD_SEND, 0),
         parked=counted.get(WorkState.PARKED, 0),
         waiting=counted.get(WorkState.WAITING, 0) + counted.get(WorkState.HELD, 0) + counted.get(WorkState.DROPPED, 0),
     )
+
+
+def _point_at_opportunities(customer_pks: Collection[int], *, but: Collection[int], now: datetime) -> None:
+    """Owe the schedule entries that went before their Opportunity was found; those that went with it point at it."""
+    earlier = SyncRecord.objects.filter(
+        customer_id__in=customer_pks, kind=RecordKind.SCHEDULE, state=WorkState.SENT
+    ).exclude(pk__in=but)
+    earlier.update(state=WorkState.WAITING, wanted=F("wanted") + 1, due_at=now, attempts=0)
 
 
 def _due(channel: Channel, *, now: datetime) -> QuerySet[Any]:
@@ -357,6 +372,8 @@ def _settle_row(row: Any, claimed: Any, outcome: Outcome | None, now: datetime) 
             row.error_code, row.error = error.code, error.message
             row.attempts = max(0, row.attempts - 1)
             row.due_at = max(now, error.until)
+        case Postponed():
+            row.attempts = max(0, row.attempts - 1)
         case Transient() | Unclear() as error:
             _try_later(row, error, now)
         case _:

@@ -70,7 +70,12 @@ class Dropped:
     message: str
 
 
-Outcome = Sent | WouldSend | Held | Dropped | ChannelError
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """There was no time to try within the lease: it is due as before."""
+
+
+Outcome = Sent | WouldSend | Held | Dropped | Postponed | ChannelError
 
 
 @dataclass(frozen=True, slots=True)

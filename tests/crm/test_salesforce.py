@@ -262,6 +262,14 @@ def test_without_an_opportunity_a_person_is_asked(scenario, salesforce, live):
     assert not any(one["IsClosed"] for one in salesforce.records("Opportunity"))
     assert SyncRecord.objects.get(kind="schedule").state == "sent"
 
+    (chosen, other) = salesforce.records("Opportunity")
+    salesforce.deletes(other["Id"])
+    outbox.retry(held.pk, now=timezone.now())
+    scenario.drain()
+
+    assert salesforce.record(chosen["Id"])["IsWon"]
+    assert salesforce.records("MRR_Schedule__c")[0]["Opportunity__c"] == chosen["Id"]
+
 
 def test_a_stale_worker_sends_nothing(scenario, salesforce, acme):
     customer = scenario.customer("Acme", salesforce_account_id=acme)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from crm.channels.kinds import ChannelError, Held, Outcome, Parcel, Sent, Wait, WouldSend
+from crm.channels.kinds import ChannelError, Held, Outcome, Parcel, Postponed, Sent, Wait, WouldSend
 from crm.channels.salesforce.packing import Write
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _send(
         if wait is not None:
             client.pause(wait)
     for pk, result in results.items():
-        if isinstance(result, ChannelError):
+        if isinstance(result, ChannelError | Postponed):
             outcomes[pk] = result
         else:
             kept = rows[pk].fields_sent if rows[pk].confirmed else None

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from crm.channels.kinds import ChannelError, Unclear
+from crm.channels.kinds import ChannelError, Postponed, Unclear
 from crm.channels.salesforce import errors
 from crm.channels.salesforce.packing import Part, Write, pack
 from crm.ids import MalformedId, long_id
 
-Result = str | ChannelError  # the record's id in Salesforce (empty where it said none), or why it did not work
+Result = str | Postponed | ChannelError  # the record's id there (empty where it said none), or why it did not work
 
 
 class Sender(Protocol):
@@ -28,11 +28,11 @@ def send(
     `may_send` is asked before each request: it says no when our lease may soon be another worker's.
     """
     results: dict[int, Result] = {}
-    stopped: ChannelError | None = None
+    stopped: ChannelError | Postponed | None = None
     for parts in pack(writes):
         rows = [row for part in parts for row in part.rows]
         if stopped is None and not may_send():
-            stopped = errors.failure("SERVER_UNAVAILABLE", "There was no time left to send within the lease.", now=now)
+            stopped = Postponed()
         if stopped is None:
             try:
                 answers = client.composite(
