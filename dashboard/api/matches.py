@@ -12,7 +12,6 @@ from rest_framework.response import Response
 from crm import matching
 from crm import selectors as crm
 from crm.ids import MalformedId
-from crm.models import Match
 from crm.selectors import CandidateRow, UnmatchedPlace, UnmatchedRow
 from dashboard.api import lookup, paging, params
 from dashboard.api.errors import bad_parameter, conflict, not_found
@@ -169,7 +168,7 @@ def match_create(request: Request) -> Response:
             "id": made.pk,
             "source": customer.source_slug,
             "customer": customer.stripe_id,
-            "account_id": _account_id(made),
+            "account_id": made.account.salesforce_id,
             "how": made.how,
             "matched_by": made.matched_by,
             "matched_at": moment(made.matched_at),
@@ -188,10 +187,6 @@ def match_delete(request: Request, match_id: int) -> Response:
     except matching.UnknownMatch as error:
         raise not_found(str(error)) from error
     return Response(status=204)
-
-
-def _account_id(made: Match) -> str:
-    return made.account.salesforce_id
 
 
 def _as_json(row: UnmatchedRow, *, is_shown: bool) -> dict[str, Any]:
