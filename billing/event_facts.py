@@ -104,16 +104,6 @@ def event_counts(source_pks: Pks = None) -> EventCounts:
     return EventCounts(**dict(_of(source_pks).order_by().values_list("state").annotate(Count("pk"))))
 
 
-def event_counts_by_source() -> dict[int, EventCounts]:
-    """Return how many events of each source (by our key) are in each state."""
-    found: dict[int, dict[str, int]] = {}
-    for source_pk, state, count in (
-        StripeEvent.objects.order_by().values_list("source_id", "state").annotate(Count("pk"))
-    ):
-        found.setdefault(source_pk, {})[state] = count
-    return {source_pk: EventCounts(**states) for source_pk, states in found.items()}
-
-
 def unprocessed_counts(source_pks: Pks = None) -> EventCounts:
     """Return the counts without `processed` (0 here), from a small index: cheap with millions of events."""
     rows = _of(source_pks).exclude(state=EventState.PROCESSED).order_by()

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from django.db import connection
-from django.db.models import Count, F, Min, Q
-from django.db.models.functions import Now
+from django.db.models import Min
 
 from billing import envelope, statements
 from billing.envelope import Envelope
@@ -140,13 +139,6 @@ def release(event_pks: Iterable[int], error: BaseException, *, now: datetime) ->
     return parked
 
 
-def give_back(event_pks: Iterable[int]) -> None:
-    """Return leases unused, as if the events had not been claimed."""
-    StripeEvent.objects.filter(pk__in=list(event_pks), state=EventState.WAITING, attempts__gt=0).update(
-        leased_until=None, attempts=F("attempts") - 1
-    )
-
-
 def reprocess(event_pk: int, *, now: datetime) -> bool:
     """Put an event back to waiting, with all its attempts, and say whether there was such an event."""
     return bool(
@@ -160,19 +152,6 @@ def reprocess(event_pk: int, *, now: datetime) -> bool:
             processed_at=None,
         )
     )
-
-
-def counts(source_pk: int | None = None) -> dict[str, int]:
-    """Return how many events are `waiting`, `processed`, `ignored`, `parked`; their sum is what was received."""
-    events = StripeEvent.objects.all() if source_pk is None else StripeEvent.objects.filter(source_id=source_pk)
-    found = dict(events.order_by().values_list("state").annotate(Count("pk")))
-    return {state.value: found.get(state.value, 0) for state in EventState}
-
-
-def is_due(*, now: datetime) -> bool:
-    """Say whether any event is due that nobody works on."""
-    free = Q(leased_until=None) | Q(leased_until__lte=Now())
-    return StripeEvent.objects.filter(free, state=EventState.WAITING, due_at__lte=now).exists()
 
 
 def oldest_due_age(*, now: datetime) -> timedelta:

@@ -389,6 +389,8 @@ def _sources(events: Iterable[StripeEvent]) -> dict[int, tuple[bool, str]]:
 def _mention(event: StripeEvent, kind: Kind, body: Mapping[str, Any]) -> Mention:
     outer = body["data"]
     obj = outer["object"]
+    if obj.get("object", kind.name) != kind.name:
+        raise LayoutError(f"It carries no {kind.name}.")
     row = kind.read(obj)
     previous = outer.get("previous_attributes")
     return Mention(

@@ -80,8 +80,8 @@ def _receive(slug: str, raw: bytes, signature: str, now: datetime) -> Answer:
         read = envelope.read(raw, livemode=source.livemode, account_id=source.account_id)
     except envelope.NotAnEvent as error:
         raise Refused(400, "bad_json", str(error)) from None
-    inbox.keep_read(source.pk, [(raw, read)], origin=Origin.WEBHOOK, now=now)
-    _nudge()
+    if inbox.keep_read(source.pk, [(raw, read)], origin=Origin.WEBHOOK, now=now).kept:
+        _nudge()
     return KEPT
 
 
@@ -170,7 +170,7 @@ def _read_header(signature: str) -> tuple[bytes, list[bytes]]:
     if not signature:
         raise Refused(400, "bad_signature", "The header Stripe-Signature is missing.")
     if len(timestamps) != 1 or not TIMESTAMP.fullmatch(timestamps[0]) or not given:
-        raise Refused(400, "bad_signature", "The header Stripe-Signature is not of the form t=…,v1=….")
+        raise Refused(400, "bad_signature", "The header Stripe-Signature is not of the form t=TIME,v1=SIGNATURE.")
     return timestamps[0].encode(), given
 
 

@@ -350,18 +350,23 @@ def test_what_cannot_be_read_is_parked_alone(source, take):
     good = event("customer.subscription.created", builders.subscription())
     nobody = event("customer.subscription.created", builders.subscription("sub_2", customer=None))
     broken = event("invoice.paid", builders.invoice() | {"total": 12.5})
+    mistaken = event("invoice.paid", builders.charge())
     other = event("payment_intent.succeeded", {"id": "pi_1", "object": "payment_intent"})
 
-    take([nobody, good, broken, other])
+    take([nobody, good, broken, other, mistaken])
 
     assert ends(source) == [
         ("parked", "no_customer"),
         ("processed", ""),
         ("parked", "layout_error"),
         ("ignored", "not_needed"),
+        ("parked", "layout_error"),
     ]
     assert Subscription.objects.count() == 1
-    assert StripeEvent.objects.get(reason="layout_error").error == "total is no amount in whole minor units."
+    assert list(StripeEvent.objects.filter(reason="layout_error").order_by("pk").values_list("error", flat=True)) == [
+        "total is no amount in whole minor units.",
+        "It carries no invoice.",
+    ]
 
 
 def test_a_parked_event_is_judged_anew_when_processed_again(source, take):

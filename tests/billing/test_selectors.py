@@ -45,7 +45,6 @@ def test_every_event_is_counted_in_one_state(source):
     assert counts.received == StripeEvent.objects.count()
     assert selectors.event_counts([other.pk]) == EventCounts()
     assert selectors.event_counts() == counts
-    assert selectors.event_counts_by_source() == {source.pk: counts}
     assert selectors.unprocessed_counts() == EventCounts(waiting=2, ignored=1, parked=1)
     assert (selectors.has_events([source.pk]), selectors.has_events([other.pk])) == (True, False)
 
