@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -115,6 +117,29 @@ def a_required_service(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """Make an empty PostgreSQL database for tests that start processes of their own, and drop it afterwards."""
+    with _postgres_database() as url:
+        yield url
+
+
+@contextmanager
+def processes_environment(folder: Path) -> Iterator[dict[str, str]]:
+    """Give the environment for processes of an installation of their own, on the kind of database of this test run."""
+    environment = {
+        **os.environ,
+        "DATA_DIR": str(folder),
+        "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "LOG_LEVEL": "ERROR",
+    }
+    if not os.environ["DATABASE_URL"].startswith("postgres"):
+        yield environment
+        return
+    with _postgres_database() as url:
+        yield environment | {"DATABASE_URL": url}
+
+
+@contextmanager
+def _postgres_database() -> Iterator[str]:
     import psycopg
 
     name = f"ledger_{uuid4().hex[:12]}"

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import processes_environment
+
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.slow]
 
@@ -25,9 +27,7 @@ def tree(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    environment |= {"DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
-    with (tmp_path / "serve.log").open("w") as log:
+    with processes_environment(tmp_path) as environment, (tmp_path / "serve.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "2"],
             cwd=ROOT,
