@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import calendar
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.db.models import Q
 
-from billing import envelope, layouts, ordering
+from billing import columns, envelope, kinds, layouts, ordering
+from billing.columns import Columns, Key
 from billing.inbox import Outcome
-from billing.layouts import LayoutError
+from billing.kinds import HANDLERS, KINDS, OWN_RULES, TIMES, Kind, Mention
 from billing.models import (
     Charge,
     Coupon,
@@ -21,22 +21,17 @@ from billing.models import (
     Discount,
     Dispute,
     EventState,
-    Invoice,
     InvoiceLine,
     Mirrored,
     Origin,
-    Payout,
     Price,
-    Product,
     Refund,
     Snapshot,
     StripeEvent,
     StripeSource,
-    Subscription,
 )
 from billing.statements import moment, select, write
-
-Key = tuple[int, str]  # a source's primary key and Stripe's id
+from billing.values import LayoutError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,65 +70,8 @@ def lock_customers(customer_pks: Iterable[int]) -> None:
 
 
 def _locked(*wanted: Mapping[str, set[Any]]) -> list[tuple[Any, ...]]:
-    columns = ("id", "source_id", "stripe_id", "version_at", "version_event")
-    return select(Customer, columns, *wanted, is_locked=True)
-
-
-# ---- what events mention ----
-
-
-@dataclass(slots=True)
-class Mention:
-    """One event's word about one object. `state` and `before` are what its order among the others is judged by."""
-
-    event: StripeEvent
-    key: Key
-    created: int
-    row: Any
-    previous: Mapping[str, Any] | None
-    obj: Mapping[str, Any]
-    kind: Kind
-    state_json: dict[str, Any] | None = None
-
-    @property
-    def event_id(self) -> str:
-        return self.event.stripe_id
-
-    @property
-    def event_type(self) -> str:
-        return self.event.type
-
-    @property
-    def state(self) -> Any:
-        return self.kind.judged(self.row)
-
-    @property
-    def before(self) -> Any | None:
-        if self.previous is None:
-            return None
-        try:
-            return self.kind.judged(self.kind.read(layouts.before(self.obj, self.previous)))
-        except LayoutError:
-            return None  # a hint that cannot be read is no hint
-
-
-def _as_read(row: Any) -> Any:
-    return row
-
-
-def _without_what_travels_inside(row: Any) -> Any:
-    return replace(row, discounts=(), coupons=())
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of Stripe object: how it is read, where it is kept, and which columns its row fills."""
-
-    name: str
-    model: type[Mirrored]
-    read: Callable[[Mapping[str, Any]], Any]
-    columns: Callable[[_Batch, Mention], dict[str, Any]]
-    judged: Callable[[Any], Any] = _as_read
+    asked = ("id", "source_id", "stripe_id", "version_at", "version_event")
+    return select(Customer, asked, *wanted, is_locked=True)
 
 
 class _Batch:
@@ -159,7 +97,7 @@ class _Batch:
             elif kind is None:
                 self.outcomes[event.pk] = NOT_NEEDED
             else:
-                mention = _mention(event, kind, read.body or {})
+                mention = kinds.mention(event, kind, read.body or {})
                 self.mentions[kind.name].append(mention)
                 if event.type in TIMES:
                     chosen = TIMES[event.type].chosen
@@ -182,7 +120,7 @@ class _Batch:
         self._take_locks(keys, by_pk)
         missing = keys - self.customers.keys()
         if missing:
-            stubs = [_stub(Customer, key) for key in missing]
+            stubs = [columns.stub(Customer, key) for key in missing]
             returning = ("source_id", "stripe_id", "id")
             for source_pk, stripe_id, pk in write(Customer, stubs, key=("source_id", "stripe_id"), returning=returning):
                 self.customers[source_pk, stripe_id] = pk  # nobody else sees a new row yet: it is as good as locked
@@ -255,48 +193,50 @@ class _Batch:
 
     def _settle_ties(self, winners: dict[str, dict[Key, Mention | None]]) -> None:
         """Where events of one second compete, order all of them, those applied earlier too: arrival plays no part."""
-        open_keys = {key: KINDS[name] for name, found in winners.items() for key, told in found.items() if told is None}
-        if not open_keys:
-            return
         here = {mention.event.pk: mention for mentions in self.mentions.values() for mention in mentions}
-        last_at = dict.fromkeys(open_keys, 0)
+        last_at = {(name, key): 0 for name, found in winners.items() for key, told in found.items() if told is None}
+        if not last_at:
+            return
         for mention in here.values():
-            if mention.key in last_at:
-                last_at[mention.key] = max(last_at[mention.key], mention.created)
+            place = (mention.kind.name, mention.key)
+            if place in last_at:
+                last_at[place] = max(last_at[place], mention.created)
         seconds = self._two_seconds(last_at, here)
         away = [pk for pair in seconds.values() for pks in pair for pk in pks if pk not in here]
         bodies = StripeEvent.objects.in_bulk(away) if away else {}
-        for key, (earlier, tied) in seconds.items():
-            kind = open_keys[key]
-            told = [found for pk in tied if (found := here.get(pk) or _again(bodies[pk], kind))]
-            known = [found for pk in earlier if (found := here.get(pk) or _again(bodies[pk], kind))]
-            state = ordering.in_order_within_a_second(_once(known), known=None)[-1].state if known else None
-            winners[kind.name][key] = ordering.in_order_within_a_second(_once(told), known=state)[-1]
+
+        def told(pks: Iterable[int], kind: Kind) -> list[Mention]:
+            found = [here.get(pk) or kinds.mention_again(bodies[pk], kind) for pk in pks]
+            return _once(mention for mention in found if mention is not None)
+
+        for (name, key), (earlier, tied) in seconds.items():
+            known = ordering.in_order_within_a_second(told(earlier, KINDS[name]), known=None)
+            state = known[-1].state if known else None
+            winners[name][key] = ordering.in_order_within_a_second(told(tied, KINDS[name]), known=state)[-1]
 
     def _two_seconds(
-        self, last_at: Mapping[Key, int], here: Mapping[int, Mention]
-    ) -> dict[Key, tuple[list[int], list[int]]]:
+        self, last_at: Mapping[tuple[str, Key], int], here: Mapping[int, Mention]
+    ) -> dict[tuple[str, Key], tuple[list[int], list[int]]]:
         """For each object the events of its last second and of the one before it: applied earlier, or in this batch."""
-        times: dict[Key, dict[int, list[int]]] = {key: defaultdict(list) for key in last_at}
-        wanted = _wanted(last_at, "object_id")
-        columns = ("id", "source_id", "object_id", "created_at", "state", "type")
-        for pk, source_pk, object_id, created, state, event_type in select(StripeEvent, columns, wanted):
-            key = (source_pk, object_id)
-            if key not in times or created is None or event_type not in HANDLERS:
-                continue
-            if pk in here or state == EventState.PROCESSED:
-                times[key][created].append(pk)
-        found: dict[Key, tuple[list[int], list[int]]] = {}
-        for key, last in last_at.items():
-            before = max((second for second in times[key] if second < last), default=None)
-            found[key] = (times[key][before] if before is not None else [], times[key][last])
+        times: dict[tuple[str, Key], dict[int, list[int]]] = {place: defaultdict(list) for place in last_at}
+        asked = ("id", "source_id", "object_id", "created_at", "state", "type")
+        wanted = _wanted([key for _, key in last_at], "object_id")
+        for pk, source_pk, object_id, created, state, event_type in select(StripeEvent, asked, wanted):
+            kind = HANDLERS.get(event_type)
+            place = (kind.name if kind else "", (source_pk, object_id))
+            if place in times and created is not None and (pk in here or state == EventState.PROCESSED):
+                times[place][created].append(pk)
+        found: dict[tuple[str, Key], tuple[list[int], list[int]]] = {}
+        for place, last in last_at.items():
+            before = max((second for second in times[place] if second < last), default=None)
+            found[place] = (times[place][before] if before is not None else [], times[place][last])
         return found
 
     def _write_what_travels_inside(self) -> None:
         """Add prices, coupons and discounts told inside another object: their terms never change, the first will do."""
         prices: dict[Key, Mapping[str, Any]] = {}
-        coupons: dict[Key, dict[str, Any]] = {}
-        discounts: dict[Key, dict[str, Any]] = {}
+        coupons: dict[Key, Columns] = {}
+        discounts: dict[Key, Columns] = {}
         for name in ("customer", "subscription", "discount"):
             for mention in self.mentions.get(name, ()):
                 source_pk = mention.key[0]
@@ -304,11 +244,12 @@ class _Batch:
                     for price_id, price in layouts.prices_of(mention.obj).items():
                         prices.setdefault((source_pk, price_id), price)
                 for coupon in mention.row.coupons:
-                    coupons[source_pk, coupon.id] = _coupon_columns(source_pk, coupon)
+                    coupons[source_pk, coupon.id] = columns.of_coupon(source_pk, coupon)
                 for discount in getattr(mention.row, "discounts", ()):
                     payer = self.customers.get(_customer_key(mention) or (0, ""))
-                    discounts[source_pk, discount.id] = _discount_columns(source_pk, discount, payer)
-        self._add_unknown(Price, {key: _read_price(*key, price) for key, price in self._unknown(Price, prices).items()})
+                    discounts[source_pk, discount.id] = columns.of_discount(source_pk, discount, payer)
+        unknown = self._unknown(Price, prices)
+        self._add_unknown(Price, {key: columns.of_price_inside(key[0], price) for key, price in unknown.items()})
         self._add_unknown(Coupon, self._unknown(Coupon, coupons))
         self._add_unknown(Discount, self._unknown(Discount, discounts))
 
@@ -316,8 +257,8 @@ class _Batch:
         known = {(source_pk, stripe_id) for source_pk, stripe_id in _of_keys(model, set(rows))}
         return {key: row for key, row in rows.items() if key not in known}
 
-    def _add_unknown(self, model: type[Mirrored], rows: Mapping[Key, dict[str, Any] | None]) -> None:
-        new = [{**row, **NOT_TOLD} for row in rows.values() if row]
+    def _add_unknown(self, model: type[Mirrored], rows: Mapping[Key, Columns | None]) -> None:
+        new = [{**row, **columns.NOT_TOLD} for row in rows.values() if row]
         write(model, new, key=("source_id", "stripe_id"))
 
     def _write_kind(self, kind: Kind, winners: Sequence[Mention | None]) -> None:
@@ -334,10 +275,8 @@ class _Batch:
                 }
                 for mention in told
             ]
-            update = {name: "" for name in rows[0] if name not in ("source_id", "stripe_id")} | OWN_RULES.get(
-                kind.name, {}
-            )
             key = ("source_id", "stripe_id")
+            update = dict.fromkeys(set(rows[0]).difference(key), "") | OWN_RULES.get(kind.name, {})
             for pk, source_pk, stripe_id in write(
                 kind.model, rows, key=key, update=update, returning=("id", "source_id", "stripe_id")
             ):
@@ -356,7 +295,7 @@ class _Batch:
         named = {(mention.key[0], mention.row.charge) for mention in self.mentions[kind.name] if mention.row.charge}
         unknown = named - self.payers.keys()
         if unknown:
-            write(Charge, [_stub(Charge, key) for key in unknown], key=("source_id", "stripe_id"))
+            write(Charge, [columns.stub(Charge, key) for key in unknown], key=("source_id", "stripe_id"))
             for source_pk, stripe_id, customer_pk in _of_keys(Charge, unknown, "customer_id"):
                 if customer_pk:
                     self.payers[source_pk, stripe_id] = customer_pk
@@ -386,33 +325,6 @@ def _sources(events: Iterable[StripeEvent]) -> dict[int, tuple[bool, str]]:
     return {pk: (livemode, account_id) for pk, livemode, account_id in rows.values_list("pk", "livemode", "account_id")}
 
 
-def _mention(event: StripeEvent, kind: Kind, body: Mapping[str, Any]) -> Mention:
-    outer = body["data"]
-    obj = outer["object"]
-    if obj.get("object", kind.name) != kind.name:
-        raise LayoutError(f"It carries no {kind.name}.")
-    row = kind.read(obj)
-    previous = outer.get("previous_attributes")
-    return Mention(
-        event,
-        (event.source_id, row.id),
-        body["created"],
-        row,
-        previous if isinstance(previous, dict) else None,
-        obj,
-        kind,
-    )
-
-
-def _again(event: StripeEvent, kind: Kind) -> Mention | None:
-    """An event applied earlier, read again; None should a later release no longer read it."""
-    try:
-        body, _ = envelope.parse(bytes(event.body))
-        return _mention(event, kind, body)
-    except (LayoutError, KeyError, TypeError):
-        return None
-
-
 def _customer_key(mention: Mention) -> Key | None:
     if mention.kind.name == "customer":
         return mention.key
@@ -431,356 +343,17 @@ def _once(mentions: Iterable[Mention]) -> list[Mention]:
     return list({mention.event_id: mention for mention in mentions}.values())
 
 
-def _of_keys(model: type[Mirrored], keys: set[Key], *columns: str) -> Iterator[tuple[Any, ...]]:
+def _of_keys(model: type[Mirrored], keys: set[Key], *asked: str) -> Iterator[tuple[Any, ...]]:
     """The rows of these keys: source, Stripe's id, and the columns asked for."""
     if not keys:
         return
-    for row in select(model, ("source_id", "stripe_id", *columns), _wanted(keys)):
+    for row in select(model, ("source_id", "stripe_id", *asked), _wanted(keys)):
         if (row[0], row[1]) in keys:  # the same id may stand in another source
             yield row
 
 
 def _wanted(keys: Iterable[Key], column: str = "stripe_id") -> dict[str, set[Any]]:
     return {"source_id": {source_pk for source_pk, _ in keys}, column: {stripe_id for _, stripe_id in keys}}
-
-
-# ---- columns ----
-
-NOT_TOLD: Final = {"version_at": None, "version_event": ""}
-
-
-def _stub(model: type[Mirrored], key: Key) -> dict[str, Any]:
-    """A row for an object that is only heard of."""
-    return {"source_id": key[0], "stripe_id": key[1], **NOT_TOLD, **EMPTY[model]}
-
-
-def _customer_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.CustomerRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "name": row.name,
-        "email": row.email,
-        "phone": row.phone,
-        "description": row.description,
-        "country": row.country,
-        "postal_code": row.postal_code,
-        "address": row.address,
-        "metadata": row.metadata,
-        "currency": row.currency,
-        "delinquent": row.delinquent,
-        "deleted_at": moment(batch.times.get(mention.key)),
-    }
-
-
-def _subscription_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.SubscriptionRow = mention.row
-    state = row.state
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "customer_id": batch.payer(mention),
-        "status": state.status,
-        "currency": state.currency,
-        "items": _state_json(mention)["items"],
-        "has_all_items": state.has_all_items,
-        "discount_ids": list(state.discounts),
-        "collection_method": row.collection_method,
-        "pause_behavior": state.pause_behavior or "",
-        "started_at": moment(state.started_at),
-        "trial_end_at": moment(state.trial_end),
-        "current_period_end_at": moment(row.current_period_end),
-        "cancel_at": moment(row.cancel_at),
-        "cancel_at_period_end": row.cancel_at_period_end,
-        "canceled_at": moment(state.canceled_at),
-        "ended_at": moment(state.ended_at),
-        "cancellation_reason": state.cancellation_reason or "",
-        "cancellation_feedback": state.cancellation_feedback or "",
-        "cancellation_comment": row.cancellation_comment,
-        "schedule_id": row.schedule,
-        "metadata": row.metadata,
-    }
-
-
-def _state_json(mention: Mention) -> dict[str, Any]:
-    if mention.state_json is None:
-        mention.state_json = mention.row.state.to_json()
-    return mention.state_json
-
-
-def _price_columns(source_pk: int, row: layouts.PriceRow) -> dict[str, Any]:
-    return {
-        "source_id": source_pk,
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "product_id": row.product,
-        "nickname": row.nickname,
-        "currency": row.currency,
-        "unit_amount_decimal": row.unit_amount_decimal,
-        "interval": row.interval,
-        "interval_count": row.interval_count,
-        "usage_type": row.usage_type,
-        "billing_scheme": row.billing_scheme,
-        "tiers_mode": row.tiers_mode,
-        "tiers": row.tiers,
-        "transform_quantity": row.transform_quantity,
-        "is_active": row.is_active,
-    }
-
-
-def _read_price(source_pk: int, _price_id: str, obj: Mapping[str, Any]) -> dict[str, Any] | None:
-    try:
-        return _price_columns(source_pk, layouts.price(obj))
-    except LayoutError:
-        return None  # the subscription could be read: it does not depend on what is wrong here
-
-
-def _product_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.ProductRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "name": row.name,
-        "is_active": row.is_active and not mention.event_type.endswith(".deleted"),
-    }
-
-
-def _coupon_columns(source_pk: int, row: layouts.CouponRow) -> dict[str, Any]:
-    return {
-        "source_id": source_pk,
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "name": row.name,
-        "percent_off": row.percent_off,
-        "amount_off_minor": row.amount_off_minor,
-        "currency": row.currency,
-        "duration": row.duration,
-        "duration_in_months": row.duration_in_months,
-        "applies_to": row.applies_to,
-        "is_valid": row.is_valid,
-    }
-
-
-def _discount_columns(source_pk: int, row: layouts.DiscountRow, customer_pk: int | None) -> dict[str, Any]:
-    return {
-        "source_id": source_pk,
-        "stripe_id": row.id,
-        "created_at": moment(row.start),
-        "customer_id": customer_pk,
-        "subscription_id": row.subscription,
-        "coupon_id": row.coupon,
-        "start_at": moment(row.start),
-        "end_at": moment(row.end),
-        "deleted_at": None,
-    }
-
-
-def _told_price_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
-    columns = _price_columns(mention.key[0], mention.row)
-    columns["is_active"] = mention.row.is_active and not mention.event_type.endswith(".deleted")
-    return columns
-
-
-def _told_coupon_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
-    columns = _coupon_columns(mention.key[0], mention.row)
-    columns["is_valid"] = mention.row.is_valid and not mention.event_type.endswith(".deleted")
-    return columns
-
-
-def _told_discount_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    columns = _discount_columns(mention.key[0], mention.row, batch.payer_if_any(mention))
-    if mention.event_type.endswith(".deleted"):
-        columns["deleted_at"] = moment(mention.created)
-    return columns
-
-
-def _invoice_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.InvoiceRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "customer_id": batch.payer(mention),
-        "subscription_id": row.subscription,
-        "number": row.number,
-        "status": "deleted" if mention.event_type.endswith(".deleted") else row.status,
-        "currency": row.currency,
-        "billing_reason": row.billing_reason,
-        "collection_method": row.collection_method,
-        "amount_due_minor": row.amount_due_minor,
-        "amount_paid_minor": row.amount_paid_minor,
-        "amount_remaining_minor": row.amount_remaining_minor,
-        "subtotal_minor": row.subtotal_minor,
-        "tax_minor": row.tax_minor,
-        "total_minor": row.total_minor,
-        "attempt_count": row.attempt_count,
-        "next_payment_attempt_at": moment(row.next_payment_attempt),
-        "due_at": moment(row.due),
-        "finalized_at": moment(row.finalized),
-        "paid_at": moment(row.paid),
-        "voided_at": moment(row.voided),
-        "uncollectible_at": moment(row.uncollectible),
-        "has_all_lines": row.has_all_lines,
-        "last_failed_at": moment(batch.times.get(mention.key)),
-    }
-
-
-def _line_columns(invoice_pk: int, row: layouts.LineRow) -> dict[str, Any]:
-    return {
-        "invoice_id": invoice_pk,
-        "stripe_id": row.id,
-        "amount_minor": row.amount_minor,
-        "discount_minor": row.discount_minor,
-        "tax_minor": row.tax_minor,
-        "quantity": row.quantity,
-        "is_proration": row.is_proration,
-        "subscription_id": row.subscription,
-        "subscription_item_id": row.subscription_item,
-        "price_id": row.price,
-        "description": row.description,
-        "period_start_at": moment(row.period_start),
-        "period_end_at": moment(row.period_end),
-    }
-
-
-def _charge_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.ChargeRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "customer_id": batch.payer_if_any(mention),
-        "invoice_id": row.invoice,
-        "payment_intent_id": row.payment_intent,
-        "status": row.status,
-        "currency": row.currency,
-        "amount_minor": row.amount_minor,
-        "refunded_minor": row.refunded_minor,
-        "is_disputed": row.is_disputed,
-        "failure_code": row.failure_code,
-        "card_expires_on": _last_day(row.card_expires),
-    }
-
-
-def _last_day(expires: tuple[int, int] | None) -> str | None:
-    if expires is None:
-        return None
-    year, month = expires
-    return f"{year:04d}-{month:02d}-{calendar.monthrange(year, month)[1]:02d}"
-
-
-def _refund_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.RefundRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "customer_id": batch.payer_by_charge(mention),
-        "charge_id": row.charge,
-        "status": row.status,
-        "reason": row.reason,
-        "currency": row.currency,
-        "amount_minor": row.amount_minor,
-    }
-
-
-def _dispute_columns(batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.DisputeRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "customer_id": batch.payer_by_charge(mention),
-        "charge_id": row.charge,
-        "status": row.status,
-        "reason": row.reason,
-        "currency": row.currency,
-        "amount_minor": row.amount_minor,
-        "evidence_due_at": moment(row.evidence_due),
-        "closed_at": moment(batch.times.get(mention.key)),
-    }
-
-
-def _payout_columns(_batch: _Batch, mention: Mention) -> dict[str, Any]:
-    row: layouts.PayoutRow = mention.row
-    return {
-        "source_id": mention.key[0],
-        "stripe_id": row.id,
-        "created_at": moment(row.created),
-        "status": row.status,
-        "currency": row.currency,
-        "amount_minor": row.amount_minor,
-        "arrives_at": moment(row.arrives),
-    }
-
-
-EMPTY: Final[dict[type[Mirrored], dict[str, Any]]] = {
-    Customer: {
-        "created_at": None,
-        "name": "",
-        "email": "",
-        "phone": "",
-        "description": "",
-        "country": "",
-        "postal_code": "",
-        "address": {},
-        "metadata": {},
-        "currency": "",
-        "delinquent": False,
-    },
-    Charge: {
-        "created_at": None,
-        "customer_id": None,
-        "invoice_id": "",
-        "payment_intent_id": "",
-        "status": "",
-        "currency": "",
-        "amount_minor": 0,
-        "refunded_minor": 0,
-        "is_disputed": False,
-        "failure_code": "",
-        "card_expires_on": None,
-    },
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Time:
-    """A column that keeps when something happened, whatever was told after it."""
-
-    column: str
-    chosen: Callable[[int, int], int]  # the first or the last time, should it be told twice
-
-    @property
-    def rule(self) -> str:
-        sign = ">" if self.chosen is max else "<"
-        new, old = f"excluded.{self.column}", f"t.{self.column}"
-        return f"CASE WHEN {old} IS NULL OR {new} {sign} {old} THEN {new} ELSE {old} END"
-
-
-TIMES: Final = {
-    "customer.deleted": Time("deleted_at", min),
-    "invoice.payment_failed": Time("last_failed_at", max),
-    "charge.dispute.closed": Time("closed_at", max),
-}
-
-# Columns that do not simply take the last event's word.
-KNOWN_ONCE = "COALESCE(excluded.{0}, t.{0})"
-OWN_RULES: Final = {
-    "customer": {"deleted_at": TIMES["customer.deleted"].rule},
-    "invoice": {"last_failed_at": TIMES["invoice.payment_failed"].rule},
-    "charge": {"customer_id": KNOWN_ONCE.format("customer_id")},
-    "price": {"tiers": KNOWN_ONCE.format("tiers")},  # only a read that asks for them brings them
-    "coupon": {"applies_to": KNOWN_ONCE.format("applies_to")},
-    "refund": {"customer_id": KNOWN_ONCE.format("customer_id")},
-    "dispute": {
-        "customer_id": KNOWN_ONCE.format("customer_id"),
-        "closed_at": TIMES["charge.dispute.closed"].rule,
-    },
-}
 
 
 # ---- what else follows from a kind ----
@@ -817,7 +390,7 @@ def _finish_subscriptions(
             "event_type": mention.event_type,
             "created_at": moment(mention.created),
             "is_live": mention.event.origin == Origin.WEBHOOK,
-            "state": _state_json(mention),
+            "state": mention.state_json,
             "before": before,
         }
     key = ("customer_id", "event_id")
@@ -828,13 +401,13 @@ def _finish_invoices(
     batch: _Batch, mentions: Sequence[Mention], told: Sequence[Mention], pks: Mapping[Key, int]
 ) -> None:
     lines = {
-        (pks[mention.key], line.id): _line_columns(pks[mention.key], line)
+        (pks[mention.key], line.id): columns.of_line(pks[mention.key], line)
         for mention in told
         for line in mention.row.lines
     }
     if lines:
-        columns = [name for name in next(iter(lines.values())) if name not in ("invoice_id", "stripe_id")]
-        write(InvoiceLine, list(lines.values()), key=("invoice_id", "stripe_id"), update=columns)
+        named = [name for name in next(iter(lines.values())) if name not in ("invoice_id", "stripe_id")]
+        write(InvoiceLine, list(lines.values()), key=("invoice_id", "stripe_id"), update=named)
     known = batch.versions["invoice"]
     complete = [pks[mention.key] for mention in told if mention.key in known and mention.row.has_all_lines]
     if complete:  # a draft may have lost lines since
@@ -890,79 +463,4 @@ FINISH: Final[dict[str, Finish]] = {
     "invoice": _finish_invoices,
     "charge": _finish_charges,
     "dispute": _finish_disputes,
-}
-
-# ---- which events tell of what; whatever is not here is kept and ignored ----
-
-# Written in this order by every worker, so that no two wait for each other.
-KINDS: Final = {
-    kind.name: kind
-    for kind in (
-        Kind("customer", Customer, layouts.customer, _customer_columns),
-        Kind("product", Product, layouts.product, _product_columns),
-        Kind("price", Price, layouts.price, _told_price_columns),
-        Kind("coupon", Coupon, layouts.coupon, _told_coupon_columns),
-        Kind("discount", Discount, layouts.discount, _told_discount_columns),
-        Kind(
-            "subscription",
-            Subscription,
-            layouts.subscription,
-            _subscription_columns,
-            _without_what_travels_inside,
-        ),
-        Kind("invoice", Invoice, layouts.invoice, _invoice_columns),
-        Kind("charge", Charge, layouts.charge, _charge_columns),
-        Kind("refund", Refund, layouts.refund, _refund_columns),
-        Kind("dispute", Dispute, layouts.dispute, _dispute_columns),
-        Kind("payout", Payout, layouts.payout, _payout_columns),
-    )
-}
-EVENTS: Final = {
-    "customer": ("customer", ("created", "updated", "deleted")),
-    "customer.subscription": (
-        "subscription",
-        (
-            "created",
-            "updated",
-            "deleted",
-            "paused",
-            "resumed",
-            "trial_will_end",
-            "pending_update_applied",
-            "pending_update_expired",
-        ),
-    ),
-    "customer.discount": ("discount", ("created", "updated", "deleted")),
-    "product": ("product", ("created", "updated", "deleted")),
-    "price": ("price", ("created", "updated", "deleted")),
-    "coupon": ("coupon", ("created", "updated", "deleted")),
-    "invoice": (
-        "invoice",
-        (
-            "created",
-            "updated",
-            "deleted",
-            "finalized",
-            "finalization_failed",
-            "sent",
-            "paid",
-            "payment_succeeded",
-            "payment_failed",
-            "payment_action_required",
-            "payment_attempt_required",
-            "overdue",
-            "overpaid",
-            "will_be_due",
-            "voided",
-            "marked_uncollectible",
-        ),
-    ),
-    "charge": ("charge", ("pending", "succeeded", "failed", "captured", "expired", "updated", "refunded")),
-    "charge.refund": ("refund", ("updated",)),
-    "refund": ("refund", ("created", "updated", "failed")),
-    "charge.dispute": ("dispute", ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")),
-    "payout": ("payout", ("created", "updated", "paid", "failed", "canceled", "reconciliation_completed")),
-}
-HANDLERS: Final[dict[str, Kind]] = {
-    f"{prefix}.{verb}": KINDS[name] for prefix, (name, verbs) in EVENTS.items() for verb in verbs
 }

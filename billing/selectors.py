@@ -46,9 +46,9 @@ from billing.event_facts import (
     sources,
     unprocessed_counts,
 )
-from billing.layouts import SubscriptionState
 from billing.mirror import lock_customers
 from billing.models import Customer, EventState, Origin, Snapshot, StripeEvent
+from billing.rows import SubscriptionState
 from billing.statements import select
 
 __all__ = [
