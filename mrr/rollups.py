@@ -82,36 +82,35 @@ def months_of(entries: Sequence[Standing]) -> Sums:
 
 
 def _add_netted(sums: Sums, entries: Sequence[Standing]) -> None:
-    """Compare the balances at the ends of two months, whatever happened between them."""
-    first_month = min((entry.month for entry in entries), default=0)
+    """Compare the balances at the ends of two months, whatever happened between them.
+
+    Each currency is judged by its own balances: retention in a currency is of those who paid in it at the start.
+    """
     seen: set[str] = set()
     for month, before, after in month_ends(entries):
-        had_any, has_any = any(before.values()), any(after.values())
-        opened = {entry.currency for entry in entries if entry.month == month and entry.type == "opening"}
         for currency, end in after.items():
-            start = before.get(currency, 0)
-            if currency in opened:
-                opening = sum(e.micros for e in entries if e.currency == currency and e.type == "opening")
-                start, had = opening, True
-            else:
-                had = had_any
-            if start == end:
-                seen.add(currency)
-                continue
-            cell = sums[currency, month]
-            if end > start:
-                if start or had:
-                    name = "expansion"
-                else:
-                    name = "new" if month == first_month else "reactivation"
-            else:
-                name = "contraction" if has_any else "churn"
-            cell[f"netted_{name}_micros"] += end - start
-            if not start:
-                cell["netted_reactivated_customers" if currency in seen else "netted_new_customers"] += 1
-            if not end:
-                cell["netted_churned_customers"] += 1
+            opening = sum(
+                entry.micros
+                for entry in entries
+                if entry.month == month and entry.currency == currency and entry.type == "opening"
+            )
+            start = before.get(currency, 0) + opening
+            if start != end:
+                cell = sums[currency, month]
+                cell[f"netted_{_netted_name(start, end, had=currency in seen)}_micros"] += end - start
+                if not start:
+                    cell["netted_reactivated_customers" if currency in seen else "netted_new_customers"] += 1
+                if not end:
+                    cell["netted_churned_customers"] += 1
             seen.add(currency)
+
+
+def _netted_name(start: int, end: int, *, had: bool) -> str:
+    if not start:
+        return "reactivation" if had else "new"
+    if not end:
+        return "churn"
+    return "expansion" if end > start else "contraction"
 
 
 def cohorts_of(entries: Sequence[Standing], cohort: int | None) -> Sums:

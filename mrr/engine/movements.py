@@ -58,6 +58,8 @@ class Terms:
     interval: str
     interval_count: int
     micros: int
+    divide_by: int | None = None
+    round: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,8 @@ def _terms(item: Item) -> Terms:
         item.interval,
         item.interval_count,
         monthly_micros(item) or 0,
+        item.divide_by,
+        item.round,
     )
 
 
@@ -477,7 +481,8 @@ def line_from_json(stored: Mapping[str, Any]) -> Line:
 def _terms_as_json(terms: Terms | None) -> dict[str, Any] | None:
     if terms is None:
         return None
-    return {
+    packages = {"divide_by": terms.divide_by, "round": terms.round} if terms.divide_by else {}
+    return packages | {
         "price": terms.price,
         "product": terms.product,
         "unit_amount_decimal": terms.unit_amount_decimal,

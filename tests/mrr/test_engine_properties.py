@@ -154,3 +154,19 @@ def test_months_close(history):
         assert paying == (balance > 0)
         assert sum(c.get("mrr_micros", 0) for key, c in cells.items() if key[0] == currency) == balance
         assert sum(c.get("customers", 0) for key, c in cells.items() if key[0] == currency) == (balance > 0)
+
+
+def test_a_second_currency_is_new_in_it_and_keeps_nobody_more_than_whole():
+    """Retention in euros is of those who paid euros: what a dollar customer adds in euros is no expansion of them."""
+    entries = [
+        Standing("new", "usd", 100, 1, 1, 24_300),
+        Standing("expansion", "eur", 50, 1, 2, 24_301),
+        Standing("contraction", "eur", -50, -1, 3, 24_302),
+        Standing("expansion", "eur", 70, 1, 4, 24_303),
+    ]
+
+    months = rollups.months_of(entries)
+
+    assert months["eur", 24_301]["netted_new_micros"] == 50
+    assert months["eur", 24_302]["netted_churn_micros"] == -50
+    assert months["eur", 24_303]["netted_reactivation_micros"] == 70
