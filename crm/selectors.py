@@ -312,13 +312,25 @@ class MatchTotals:
 
 
 def unmatched_totals(*, sources: Sequence[int] | None = None) -> MatchTotals:
-    """Return how much of MRR is matched, per currency. Three queries."""
+    """Return how much of MRR is matched, per currency. Two queries."""
     matches = Match.objects.filter(undone_at__isnull=True)
     matched = _paying(matches if sources is None else matches.filter(customer__source_id__in=sources))
-    waiting = _paying(_unmatched(sources))
+    pays = Q(customer__balances__mrr_micros__gt=0)
+    rows = (
+        _unmatched(sources)
+        .values_list("customer__balances__currency")
+        .annotate(
+            micros=Sum("customer__balances__mrr_micros", filter=pays),
+            count=Count("customer_id", filter=pays),
+            everybody=Subquery(_counted(_unmatched(sources))),
+        )
+        .order_by()
+    )
+    found = list(rows)
+    waiting = {currency: (micros, count) for currency, micros, count, _ in found if count}
     nothing = (0, 0)
     return MatchTotals(
-        customers=_unmatched(sources).count(),
+        customers=max((everybody for *_, everybody in found), default=0),
         currencies={
             currency: MatchedMrr(*matched.get(currency, nothing), *waiting.get(currency, nothing))
             for currency in sorted({*matched, *waiting})
@@ -504,34 +516,57 @@ class RiskAmount:
 
 
 @dataclass(frozen=True, slots=True)
+class Largest:
+    """The customer that stands for a list: the one with the most MRR in a currency."""
+
+    customer_pk: int
+    customer_id: str
+    name: str
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class RiskTotals:
-    """MRR at risk (medium and high), MRR at high risk, and past due MRR, by currency; `customers` counts all listed."""
+    """MRR at risk (medium and high), MRR at high risk, and past due MRR, by currency; `customers` counts all listed.
+
+    `largest_high` is who has the most MRR of those at high risk, by currency.
+    """
 
     customers: int
     at_risk: Mapping[str, RiskAmount]
     high: Mapping[str, RiskAmount]
     past_due: Mapping[str, RiskAmount]
+    largest_high: Mapping[str, Largest] = field(default_factory=dict)
 
 
 def at_risk(*, now: datetime, sources: Sequence[int] | None = None) -> RiskTotals:
     """Return the totals of risk as judged last. One query."""
     rows = _risks(sources).values_list(
-        "customer_id", "severity", "past_due", "customer__balances__currency", "customer__balances__mrr_micros"
+        "customer_id",
+        "customer__stripe_id",
+        "customer__name",
+        "severity",
+        "past_due",
+        "customer__balances__currency",
+        "customer__balances__mrr_micros",
     )
     risky: dict[str, RiskAmount] = {}
     high: dict[str, RiskAmount] = {}
+    largest: dict[str, Largest] = {}
     past_due: dict[int, Mapping[str, int]] = {}
-    for customer_pk, severity, amounts, currency, micros in rows:
+    for customer_pk, stripe_id, name, severity, amounts, currency, micros in rows:
         past_due[customer_pk] = amounts
         if micros and severity in ("medium", "high"):
             risky[currency] = _plus(risky.get(currency), micros, 1)
-            if severity == "high":
-                high[currency] = _plus(high.get(currency), micros, 1)
+        if micros and severity == "high":
+            high[currency] = _plus(high.get(currency), micros, 1)
+            if currency not in largest or micros > largest[currency].micros:
+                largest[currency] = Largest(customer_pk, stripe_id, name, micros)
     late: dict[str, RiskAmount] = {}
     for amounts in past_due.values():
         for currency, micros in amounts.items():
             late[currency] = _plus(late.get(currency), micros, 1)
-    return RiskTotals(len(past_due), risky, high, late)
+    return RiskTotals(len(past_due), risky, high, late, largest)
 
 
 def lost_lately(*, now: datetime, sources: Sequence[int] | None = None, days: int = 30) -> list[mrr.Movement]:
@@ -908,24 +943,9 @@ def last_decision(username: str, *, since: datetime) -> DecisionRow | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Largest:
-    """The customer that stands for a list: the one with the most MRR in a currency."""
-
-    customer_pk: int
-    customer_id: str
-    name: str
-    micros: int
-
-
 def largest_unmatched(currency: str, *, sources: Sequence[int] | None = None) -> Largest | None:
     """Return the unmatched customer with the most MRR in a currency."""
     return _largest(_unmatched(sources), currency)
-
-
-def largest_at_high_risk(currency: str, *, sources: Sequence[int] | None = None) -> Largest | None:
-    """Return the customer at high risk with the most MRR in a currency."""
-    return _largest(_risks(sources).filter(severity="high"), currency)
 
 
 def _largest(rows: QuerySet[Any], currency: str) -> Largest | None:

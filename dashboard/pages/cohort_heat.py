@@ -127,7 +127,7 @@ def _row(
         drawn.append(
             HeatCell(
                 parts.heat_class(cell.ratio, diverging=diverging),
-                formats.ratio(cell.ratio, places=0).rstrip("%"),
+                str(round(cell.ratio * 100)),
                 f"{formats.month(cohort.cohort)} cohort, month {period}: {formats.ratio(cell.ratio)} of what was "
                 f"acquired, {formats.count(cell.customers)} of {formats.count(cohort.customers)} customers"
                 f"{', running month' if cell.is_running else ''}",
@@ -142,7 +142,7 @@ def _row(
 def _average(ratio: Fraction | None, *, diverging: bool) -> HeatCell | None:
     if ratio is None:
         return None
-    return HeatCell(parts.heat_class(ratio, diverging=diverging), formats.ratio(ratio, places=0).rstrip("%"))
+    return HeatCell(parts.heat_class(ratio, diverging=diverging), str(round(ratio * 100)))
 
 
 def _acquired(micros: int, currency: str) -> str:

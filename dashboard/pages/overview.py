@@ -374,7 +374,7 @@ def _todos(
             Todo(
                 "alert-triangle",
                 f"{_counted(high.customers, 'customer', 'customers')} at high risk",
-                _largest(request, crm.largest_at_high_risk(currency, sources=scope.sources)),
+                _largest(request, risks.largest_high.get(currency)),
                 f"{reverse('dashboard:at_risk')}?severity=high",
                 high.minor,
                 currency,

@@ -19,7 +19,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import Customer, StripeEvent, StripeSource
-from crm.models import Account, Contact, Match, SalesforceOrg, SyncRecord, Unmatched
+from crm.models import Account, Contact, CustomerRisk, Match, SalesforceOrg, SyncRecord, Unmatched
 from dashboard.models import SetupCode
 from dashboard.roles import Ability, Role
 from mrr.models import LedgerEntry
@@ -542,6 +542,11 @@ def test_the_overview_costs_at_most_twenty_queries_whatever_the_data(world: Worl
     for number in range(8):
         story = world.customer(f"More {number}", on="2026-03-01", email=f"more{number}@many.example")
         story.subscribes("Team", monthly="12.00", on="2026-03-01", currency=("usd", "eur", "gbp")[number % 3])
+    CustomerRisk.objects.update_or_create(
+        customer_id=world.pk(world.acme),
+        defaults={"score": 85, "severity": "high", "payment_severity": "high", "assessed_at": NOW},
+    )
+    SyncRecord.objects.filter(kind="account").update(state="parked", error_code="INVALID_FIELD")
 
     with CaptureQueriesContext(connection) as many:
         client.get("/dashboard/")
