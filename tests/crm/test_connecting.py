@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from datetime import timedelta
 
 import pytest
@@ -20,11 +19,7 @@ from crm.models import Account, Contact, SalesforceOrg
 from tests.crm.conftest import login
 from tests.fakes.salesforce import FakeSalesforce
 
-
-@pytest.fixture(autouse=True)
-def rolled_back(request):
-    if "committed" not in request.fixturenames:
-        request.getfixturevalue("db")
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -177,28 +172,6 @@ def test_the_demo_never_goes_live(db):
 
 
 # ---- renewal ----
-
-
-def test_eight_workers_make_one_renewal(salesforce, committed):
-    org = connections.connect(login(salesforce), now=timezone.now()).org
-    dead = org.access_token
-    salesforce.expires_sessions()
-    grants = salesforce.login.grants
-    salesforce.delays_next(0.3, match="oauth2/token")
-    tokens: list[str] = []
-
-    def renew() -> None:
-        tokens.append(oauth.renewed(org.pk, dead=dead, now=timezone.now()))
-        connection.close()
-
-    workers = [threading.Thread(target=renew) for _ in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(30)
-
-    assert salesforce.login.grants == grants + 1
-    assert len(tokens) == 8 and len(set(tokens)) == 1 and dead not in tokens
 
 
 def test_nobody_asks_again_while_a_person_must_reconnect(salesforce, live):

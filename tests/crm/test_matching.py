@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
-from billing.models import Customer, StripeSource
+from billing.models import Customer
 from config import pipeline
 from crm import accounts, matching, outbox, selectors
-from crm.ids import MalformedId, long_id
-from crm.models import Account, Match, SalesforceOrg, SyncRecord, Unmatched
+from crm.ids import MalformedId
+from crm.models import Account, Match, SyncRecord, Unmatched
 from tests.crm.conftest import reads
 from tests.scenario import Scenario
 
-
-@pytest.fixture(autouse=True)
-def rolled_back(request):
-    if "committed" not in request.fixturenames:
-        request.getfixturevalue("db")
+pytestmark = pytest.mark.django_db
 
 
 def pk_of(story) -> int:
@@ -318,39 +312,3 @@ def test_the_list_of_unmatched_shows_the_largest_first(scenario, acme, django_as
     assert [row.mrr_minor for row in rest.rows] == [3000] and rest.following is None
     totals = selectors.unmatched_totals()
     assert totals.customers == 3 and totals.share("usd") == 0
-
-
-def test_two_people_at_once_do_not_both_win(committed):
-    org = SalesforceOrg.objects.create(instance_url="https://acme.invalid", is_demo=True)
-    ids = ["0015g00000AAAAA", "0015g00000BBBBB"]
-    for name in ids:
-        Account.objects.create(org=org, salesforce_id=long_id(name), name=name)
-    source = StripeSource.objects.create(slug="race", label="Race")
-    customer = Customer.objects.create(source=source, stripe_id="cus_race")
-    told: list[object] = []
-
-    def decide(account_id: str) -> None:
-        try:
-            told.append(matching.match(customer.pk, account_id, by=account_id, now=timezone.now()))
-        except matching.AlreadyMatched as late:
-            told.append(late)
-        finally:
-            connection.close()
-
-    people = [threading.Thread(target=decide, args=(name,)) for name in ids * 4]
-    try:
-        for person in people:
-            person.start()
-        for person in people:
-            person.join(30)
-
-        won = [one for one in told if isinstance(one, Match)]
-        lost = [one for one in told if isinstance(one, matching.AlreadyMatched)]
-        assert (len(won), len(lost)) == (1, 7)
-        assert {one.who for one in lost} == {won[0].matched_by}
-    finally:
-        Match.objects.all().delete()
-        SyncRecord.objects.all().delete()
-        Account.objects.all().delete()
-        customer.delete()
-        source.delete()
