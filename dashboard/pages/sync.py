@@ -148,7 +148,9 @@ def _line(row: crm.SyncRow, *, sees: bool) -> RecordLine:
     if row.state == "held" or not row.fields:
         change = "held" if row.state == "held" else "not built yet"
     else:
-        change = "new record" if is_new else f"{changed} {explain.plural(changed, 'field')}" if changed else "no change"
+        # Accounts and Opportunities are there already: ours is their first write, not their making.
+        first = "new record" if row.sobject == "MRR_Schedule__c" else "first write"
+        change = first if is_new else f"{changed} {explain.plural(changed, 'field')}" if changed else "no change"
     words = HELD.get(row.error_code, "") if row.state == "held" else ""
     if row.state == "waiting" and row.error_code:
         words = "Tried, waits"
