@@ -108,9 +108,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             else (),
             "subscriptions": [_subscription(one, names) for one in reversed(held)] if tab == "subscriptions" else (),
             "invoices": billing.invoices_of([pk], limit=SHOWN_INVOICES).get(pk, []) if tab == "invoices" else (),
-            "records": sync.record_lines(request, crm.sync_rows(limit=SHOWN_RECORDS, customer_pk=pk).rows)
-            if tab == "salesforce"
-            else (),
+            "records": sync.record_lines(request, _records(pk, match)) if tab == "salesforce" else (),
             "may_retry": may(request, Ability.RETRY),
             "events": [
                 event_line(row)
@@ -147,6 +145,12 @@ def _facts(balances: Sequence[mrr.Balance], risk: crm.RiskRow | None, today: dat
     score = formats.count(risk.score) if risk else "0"
     facts.append(Fact("Risk", score, "", f"{risk.severity}, see below" if risk else "no signal"))
     return facts
+
+
+def _records(pk: int, match: crm.MatchRow | None) -> list[crm.SyncRow]:
+    """Return the customer's Salesforce records, its Account's first: that one is shared, so it names no customer."""
+    account = crm.sync_rows(limit=1, kind="account", search=match.account_id).rows if match else ()
+    return [*account, *crm.sync_rows(limit=SHOWN_RECORDS, customer_pk=pk).rows]
 
 
 def _match_words(match: crm.MatchRow, *, sees: bool) -> str:

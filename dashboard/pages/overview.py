@@ -89,7 +89,7 @@ def overview(request: HttpRequest) -> HttpResponseBase:
             "events": latest_events(scope, limit=7),
             "sees_events": shared.sees_people(request),
             "todos": _todos(request, scope, gaps, risks, unmatched),
-            "is_empty": setup.is_empty(scope) if not scope.standing.currencies else None,
+            "is_empty": None if scope.standing.currencies else setup.nothing_yet(scope),
         },
         name="Overview",
         now=now,
@@ -201,11 +201,11 @@ def _money_tile(
 
 def _cmrr_tile(period: Period, here: mrr.CurrencyMrr) -> Tile:
     if not period.is_running:
-        return Tile("CMRR", formats.NOT_KNOWN, "cmrr", against="what was scheduled then is not kept", is_big=True)
+        return Tile("CMRR", formats.NOT_KNOWN, "cmrr", change="what was scheduled then is not kept", is_big=True)
     cmrr = here.cmrr_minor or 0
     change = formats.money(cmrr - here.mrr_minor, here.currency, signed=True) if cmrr != here.mrr_minor else ""
     tile = _money_tile("CMRR", cmrr, here.currency, "cmrr", is_big=True, change=change, against="scheduled, net")
-    return tile if change else replace(tile, against="nothing is scheduled")
+    return tile if change else replace(tile, change="nothing is scheduled")
 
 
 def _net_tile(period: Period, currency: str, span: monthly.Span, months: Sequence[mrr.Month], against: str) -> Tile:
@@ -244,8 +244,7 @@ def _ratio_tile(
         formats.ratio(value, places=places),
         explain_code,
         "activity" if is_loss else "balance",
-        change=change,
-        against="" if value is not None else "nobody paid at the start",
+        change=change if value is not None else "no opening MRR",
         direction=direction,
         tone=_tone(direction, is_loss=is_loss),
         trend=tuple(round(ratio * 10**6) for ratio in trend if ratio is not None),
@@ -262,8 +261,7 @@ def _quick_tile(explain_code: str, last: mrr.Month, before: mrr.Month, trend: Se
         formats.multiple(last.quick_ratio),
         explain_code,
         "activity",
-        change=change,
-        against="" if last.quick_ratio is not None else "nothing was lost",
+        change=change if last.quick_ratio is not None else "nothing was lost",
         direction=direction,
         tone=_tone(direction),
         trend=tuple(round(month.quick_ratio * 100) for month in trend if month.quick_ratio is not None),
@@ -276,7 +274,7 @@ def _arpa_tile(
     values = [_arpa(month, currency) for month in trend]
     now, then = _arpa(last, currency), _arpa(before, currency)
     if now is None:
-        return Tile("ARPA", formats.NOT_KNOWN, explain_code, against="nobody pays")
+        return Tile("ARPA", formats.NOT_KNOWN, explain_code, change="nobody pays")
     change = formats.money(now - then, currency, signed=True) if then is not None else ""
     return _money_tile(
         "ARPA", now, currency, explain_code, change=change, trend=[value for value in values if value is not None]
@@ -289,7 +287,7 @@ def _now_tiles(
     """Return the figures that are known for now alone."""
     labels = ("Past due MRR", "past_due"), ("MRR at risk", "at_risk"), ("Matched share", "matched")
     if not period.is_running:
-        return [Tile(label, formats.NOT_KNOWN, code, against="known for today only") for label, code in labels]
+        return [Tile(label, formats.NOT_KNOWN, code, change="today only") for label, code in labels]
     past_due = risks.past_due.get(currency, crm.RiskAmount())
     at_risk = risks.at_risk.get(currency, crm.RiskAmount())
     share = Fraction(past_due.micros, last.closing_micros) if last.closing_micros else None

@@ -60,7 +60,9 @@ class Trial:
 
 class CodeForm(forms.Form):
     code = forms.CharField(
-        label="Set-up code", help_text="The line that serve printed when it started; it works once.", max_length=100
+        label="Set-up code",
+        help_text="It stands in the line that serve printed when it started, and works once.",
+        max_length=100,
     )
 
 
@@ -144,8 +146,8 @@ def setup(request: HttpRequest) -> HttpResponse:
     return _sources(request)
 
 
-def is_empty(scope: Scope) -> Empty | None:
-    """Say what an install without sources, or without events, needs next; None when there is something to show."""
+def nothing_yet(scope: Scope) -> Empty:
+    """Say what an install without any MRR needs next: a source, an event, or a subscription."""
     known = billing.sources()
     if not known:
         return Empty(
@@ -166,7 +168,13 @@ def is_empty(scope: Scope) -> Empty | None:
             reverse("dashboard:setup"),
             is_main_action=True,
         )
-    return None
+    return Empty(
+        "hourglass",
+        "No MRR yet",
+        "Events arrive, and none of them made a subscription count so far. The first that does appears here.",
+        "Show the events",
+        reverse("dashboard:events"),
+    )
 
 
 # ---- the first account ----

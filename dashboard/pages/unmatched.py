@@ -197,7 +197,8 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
     totals = crm.unmatched_totals(sources=scope.sources)
     resting = crm.resting(now=now)
     chosen = _chosen(request, found.rows)
-    count = resting.snoozed if is_snoozed else totals.customers - resting.snoozed
+    counts = crm.unmatched_reasons(sources=scope.sources)
+    count = resting.snoozed if is_snoozed else counts.get(reason, 0) if reason else totals.customers - resting.snoozed
     return shared.page(
         request,
         "dashboard/unmatched.html",
@@ -218,14 +219,15 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
                     formats.count(resting.snoozed),
                 ),
             ],
-            "reasons": _reasons(request, scope, reason),
+            "reasons": _reasons(request, counts, reason),
+            "reason_words": crm.REASONS.get(reason, ""),
             "is_snoozed": is_snoozed,
             "rows": [_line(request, row, chosen) for row in found.rows],
             "total": count,
             "amounts": [
                 Amount(code, shared.minor(one.unmatched_micros))
                 for code, one in sorted(totals.currencies.items(), key=lambda pair: pair[0] != scope.currency)
-                if one.unmatched_micros and not is_snoozed
+                if one.unmatched_micros and not is_snoozed and not reason
             ],
             "card": _card(request, chosen, found.rows, now) if chosen else None,
             "pager": Pager(
@@ -365,8 +367,7 @@ def _facts(scope: Scope, totals: crm.MatchTotals, resting: crm.Resting, now: dat
     ]
 
 
-def _reasons(request: HttpRequest, scope: Scope, asked: str) -> list[Choice]:
-    counts = crm.unmatched_reasons(sources=scope.sources)
+def _reasons(request: HttpRequest, counts: Mapping[str, int], asked: str) -> list[Choice]:
     return [
         Choice("Any", shared.link(request, reason=None, customer=None), not asked),
         *(
