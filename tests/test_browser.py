@@ -132,7 +132,8 @@ def test_no_page_has_a_serious_accessibility_fault(signed_in, demo, theme):
 
 def drawn(page) -> None:
     """Wait until the charts, if the page has any, are drawn."""
-    page.wait_for_function("!document.querySelector('[data-plot]') || document.documentElement.dataset.drawn === '1'")
+    if page.locator("[data-plot]").count():
+        page.wait_for_selector("html[data-drawn='1']")
 
 
 def shoot(page, name: str) -> None:
