@@ -50,7 +50,7 @@ def demo(tmp_path_factory) -> Iterator[tuple[str, str]]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not listens(port):
             assert time.monotonic() < until, "the server does not listen"
             time.sleep(0.2)

@@ -56,7 +56,7 @@ def address(environment: dict[str, str], made: dict[str, Any]) -> Any:
         started = time.monotonic()
         while not _is_up(f"http://127.0.0.1:{port}/healthz"):
             assert process.poll() is None
-            assert time.monotonic() - started < 30
+            assert time.monotonic() - started < 120
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -70,7 +70,7 @@ def get(environment: dict[str, str], address: str) -> Get:
 
     def call(path: str) -> Any:
         request = urllib.request.Request(f"{address}/api/v1/{path}", headers={"Authorization": f"Token {token}"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             return json.load(answer)
 
     return call

@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_for(lambda: process.poll() is not None or _status(f"{address}/healthz") == 200, seconds=40)
+            _wait_for(lambda: process.poll() is not None or _status(f"{address}/healthz") == 200, seconds=120)
             assert process.poll() is None, (tmp_path / "serve.log").read_text()
             yield process, address
         finally:
@@ -52,14 +52,14 @@ def test_it_is_ready_once_the_workers_beat_and_prints_the_setup_link(
 ) -> None:
     _, address = tree
 
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
 
     assert f"{address}/dashboard/setup/?code=" in (tmp_path / "serve.log").read_text()
 
 
 def test_sigterm_stops_everything_within_ten_seconds(tree: tuple[subprocess.Popen[str], str]) -> None:
     process, address = tree
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
     members = _descendants(process.pid)
     assert len(members) >= 7  # web and its process, workers with theirs, watchdog
 
@@ -72,7 +72,7 @@ def test_sigterm_stops_everything_within_ten_seconds(tree: tuple[subprocess.Pope
 
 def test_killed_parts_come_back(tree: tuple[subprocess.Popen[str], str]) -> None:
     process, address = tree
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
 
     for pid in _children(process.pid):
         os.kill(pid, signal.SIGKILL)
@@ -84,7 +84,7 @@ def test_killed_parts_come_back(tree: tuple[subprocess.Popen[str], str]) -> None
 def test_a_wedged_cluster_works_again_within_a_minute(tree: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
     """A worker killed while it waits leaves the task queue locked: its successors wait for ever, and look alive."""
     process, address = tree
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=30)
+    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
     sentinel = next(pid for child in _children(process.pid) for pid in _children(child) if len(_children(pid)) >= 4)
     time.sleep(3)  # the workers are idle: one of them waits inside the lock
 
