@@ -7,12 +7,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from billing import inbox, selectors, sources
+from billing import fetches, inbox, owed, selectors, sources
 from billing.models import (
     Charge,
     Coupon,
@@ -21,6 +21,7 @@ from billing.models import (
     Dispute,
     Invoice,
     InvoiceLine,
+    OwedFetch,
     Payout,
     Price,
     Product,
@@ -30,6 +31,7 @@ from billing.models import (
     StripeEvent,
     StripeSource,
     Subscription,
+    SubscriptionSchedule,
 )
 
 
@@ -120,6 +122,8 @@ class StripeSourceAdmin(admin.ModelAdmin):
         if key:
             obj.api_key = key
         super().save_model(request, obj, form, change)
+        if key:
+            owed.resume(obj.pk, now=timezone.now())
         secret = form.cleaned_data.get("new_signing_secret")
         if secret:
             try:
@@ -192,6 +196,36 @@ class StripeEventAdmin(ReadOnly):
 
     def has_process_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.change_stripeevent")
+
+
+# ---- what is owed to the mirror ----
+
+
+@admin.register(OwedFetch)
+class OwedFetchAdmin(ReadOnly):
+    list_display = ("stripe_id", "kind", "source", "state", "code", "attempts", "waiting", "created_at", "done_at")
+    list_filter = ("state", "kind", "code", "source")
+    list_select_related = ("source",)
+    search_fields = ("=stripe_id", "=customer__stripe_id")
+    ordering = ("-id",)
+    show_full_result_count = False
+    actions = ("ask_again",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OwedFetch]:
+        return super().get_queryset(request).annotate(waiting_count=Count("waiters"))
+
+    @admin.display(description="Customers waiting")
+    def waiting(self, fetch: Any) -> int:
+        return int(fetch.waiting_count)
+
+    @admin.action(description="Try again", permissions=["ask"])
+    def ask_again(self, request: HttpRequest, chosen: QuerySet[OwedFetch]) -> None:
+        pks = list(chosen.values_list("pk", flat=True))
+        count = fetches.try_again(OwedFetch.objects.filter(pk__in=pks), now=timezone.now())
+        self.message_user(request, f"{count} fetches are due again.", messages.SUCCESS)
+
+    def has_ask_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_owedfetch")
 
 
 # ---- mirrored objects ----
@@ -291,6 +325,16 @@ class PayoutAdmin(ReadOnly):
     list_filter = ("status", "source")
     search_fields = ("=stripe_id",)
     ordering = ("-id",)
+
+
+@admin.register(SubscriptionSchedule)
+class ScheduleAdmin(ReadOnly):
+    list_display = ("stripe_id", "customer", "status", "subscription_id", "end_behavior", "created_at", "source")
+    list_filter = ("status", "source")
+    list_select_related = ("customer", "source")
+    search_fields = ("=stripe_id", "=subscription_id", "=customer__stripe_id")
+    ordering = ("-id",)
+    show_full_result_count = False
 
 
 @admin.register(Product, Price, Coupon, Discount)

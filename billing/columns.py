@@ -22,6 +22,8 @@ class Told(Protocol):
     row: Any
 
     @property
+    def event_id(self) -> str: ...
+    @property
     def event_type(self) -> str: ...
     @property
     def state_json(self) -> Columns: ...
@@ -111,6 +113,7 @@ def of_price(source_pk: int, row: rows.PriceRow) -> Columns:
         "tiers_mode": row.tiers_mode,
         "tiers": row.tiers,
         "transform_quantity": row.transform_quantity,
+        "currency_options": row.currency_options,
         "is_active": row.is_active,
     }
 
@@ -149,9 +152,27 @@ def of_coupon(source_pk: int, row: rows.CouponRow) -> Columns:
     }
 
 
-def of_discount(source_pk: int, row: rows.DiscountRow, customer_pk: int | None) -> Columns:
+def of_coupon_terms(source_pk: int, row: rows.CouponRow) -> Columns:
     return {
         "source_id": source_pk,
+        "coupon_id": row.id,
+        "created_at": moment(row.created or 0),
+        "percent_off": row.percent_off,
+        "amount_off_minor": row.amount_off_minor,
+        "currency": row.currency,
+        "duration": row.duration,
+        "applies_to": row.applies_to,
+        "currency_options": row.currency_options,
+    }
+
+
+def of_tax_rate(source_pk: int, row: rows.TaxRateRow) -> Columns:
+    return {"source_id": source_pk, "stripe_id": row.id, "percentage": row.percentage}
+
+
+def of_discount(told: Told, row: rows.DiscountRow, customer_pk: int | None) -> Columns:
+    return {
+        "source_id": told.key[0],
         "stripe_id": row.id,
         "created_at": moment(row.start),
         "customer_id": customer_pk,
@@ -160,6 +181,9 @@ def of_discount(source_pk: int, row: rows.DiscountRow, customer_pk: int | None) 
         "start_at": moment(row.start),
         "end_at": moment(row.end),
         "deleted_at": None,
+        "is_of_customer": row.is_of_customer,
+        "first_at": moment(told.created),
+        "first_event": told.event_id,
     }
 
 
@@ -176,10 +200,22 @@ def of_told_coupon(_known: Known, told: Told) -> Columns:
 
 
 def of_told_discount(known: Known, told: Told) -> Columns:
-    columns = of_discount(told.key[0], told.row, known.payer_if_any(told))
-    if told.event_type.endswith(".deleted"):
-        columns["deleted_at"] = moment(told.created)
-    return columns
+    return of_discount(told, told.row, known.payer_if_any(told)) | {"deleted_at": moment(known.times.get(told.key))}
+
+
+def of_schedule(known: Known, told: Told) -> Columns:
+    row: rows.ScheduleRow = told.row
+    return {
+        "source_id": told.key[0],
+        "stripe_id": row.id,
+        "created_at": moment(row.created),
+        "customer_id": known.payer(told),
+        "subscription_id": row.subscription,
+        "status": row.status,
+        "currency": row.currency,
+        "end_behavior": row.end_behavior,
+        "phases": row.phases,
+    }
 
 
 def of_invoice(known: Known, told: Told) -> Columns:
@@ -228,6 +264,7 @@ def of_line(invoice_pk: int, row: rows.LineRow) -> Columns:
         "description": row.description,
         "period_start_at": moment(row.period_start),
         "period_end_at": moment(row.period_end),
+        "inclusive_taxes": None if row.inclusive_taxes is None else list(row.inclusive_taxes),
     }
 
 

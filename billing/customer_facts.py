@@ -147,6 +147,11 @@ def customer_pks(source_pks: Collection[int] | None = None) -> list[int]:
     return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
+def next_customer_pks(*, after: int, limit: int) -> list[int]:
+    """Return the next keys of all customers, ascending: to go through them in slices."""
+    return list(Customer.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:limit])
+
+
 def customers_by_stripe_id(stripe_id: str, *, source_pks: Collection[int] | None = None) -> list[CustomerRow]:
     """Return the customers of this id: none, one, or one of each source that knows it."""
     rows = Customer.objects.filter(stripe_id=stripe_id)
@@ -196,6 +201,13 @@ def subscriptions_of(pks: Pks, *, counted_only: bool = False) -> dict[int, list[
             )
         )
     return found
+
+
+def subscription(source_pk: int, stripe_id: str) -> SubscriptionRow | None:
+    """Return one subscription by Stripe's id, None when nothing is known of it."""
+    owner = Subscription.objects.filter(source_id=source_pk, stripe_id=stripe_id).values_list("customer_id", flat=True)
+    rows = subscriptions_of(list(owner))
+    return next((row for held in rows.values() for row in held if row.stripe_id == stripe_id), None)
 
 
 def open_invoices_of(pks: Pks) -> dict[int, list[InvoiceRow]]:

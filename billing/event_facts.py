@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import Count, Min, QuerySet, Subquery, Value
+from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet, Subquery, Value
 
 from billing import envelope
-from billing.models import EventState, StripeEvent, StripeSource
+from billing.models import EventState, FetchKind, FetchState, OwedFetch, StripeEvent, StripeSource, Subscription
+from billing.owed import NO_KEY
+from billing.statements import select
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,58 @@ def live_source_pks() -> list[int]:
     return list(StripeSource.objects.filter(livemode=True).order_by("pk").values_list("pk", flat=True))
 
 
+@dataclass(frozen=True, slots=True)
+class FetchIssue:
+    """Why a source's objects are not read yet: `fetch_waiting`, `no_api_key`, `missing_permission` or `fetch_parked`.
+
+    `customers` is how many customers' MRR lacks them, `said` one of the errors.
+    """
+
+    source_pk: int
+    source_slug: str
+    code: str
+    count: int
+    customers: int
+    oldest_at: datetime
+    said: str
+
+
+def fetch_issues(source_pks: Pks = None) -> list[FetchIssue]:
+    """Return what is owed by Stripe's API and why, by source; nothing when all is known."""
+    rows = OwedFetch.objects.exclude(state=FetchState.DONE)
+    if source_pks is not None:
+        rows = rows.filter(source_id__in=source_pks)
+    counted = (
+        rows.order_by()
+        .values_list("source_id", "source__slug", "state", "code")
+        .annotate(
+            count=Count("pk", distinct=True),
+            customers=Count("waiters__customer", distinct=True),
+            oldest=Min("created_at"),
+            said=Max("error"),
+        )
+    )
+    found: dict[tuple[int, str, str], FetchIssue] = {}
+    for source_pk, slug, state, reason, count, customers, oldest, said in counted:
+        if reason in (NO_KEY, "missing_permission"):
+            code = reason
+        else:
+            code = "fetch_parked" if state == FetchState.PARKED else "fetch_waiting"
+        key = (source_pk, slug, code)
+        if (known := found.get(key)) is not None:
+            count, customers = count + known.count, customers + known.customers
+            oldest, said = min(oldest, known.oldest_at), said or known.said
+        found[key] = FetchIssue(source_pk, slug, code, count, customers, oldest, said)
+    return [found[key] for key in sorted(found)]
+
+
+def unknown_subscriptions(source_pks: Pks = None) -> int:
+    """Return how many subscriptions are known by their invoices alone: their state has not been read yet."""
+    known = Subscription.objects.filter(source_id=OuterRef("source_id"), stripe_id=OuterRef("stripe_id"))
+    rows = OwedFetch.objects.filter(~Exists(known), kind=FetchKind.SUBSCRIPTION).exclude(state=FetchState.DONE)
+    return (rows if source_pks is None else rows.filter(source_id__in=source_pks)).count()
+
+
 def has_events(source_pks: Pks = None) -> bool:
     """Say whether these sources have received anything."""
     return _of(source_pks).exists()
@@ -141,6 +196,34 @@ def events(
 def events_by_id(source_pk: int, event_ids: Collection[str]) -> list[EventRow]:
     """Return these events of one source, oldest first."""
     return _rows(StripeEvent.objects.filter(source_id=source_pk, stripe_id__in=event_ids).order_by("created_at", "pk"))
+
+
+def body_hashes(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Return the SHA-256 of bodies as received, by (source, event id); what is no event of ours is left out."""
+    if not wanted:
+        return {}
+    keys: dict[str, Collection[Any]] = {
+        "source_id": {source_pk for source_pk, _ in wanted},
+        "stripe_id": {event_id for _, event_id in wanted},
+    }
+    found = select(StripeEvent, ("source_id", "stripe_id", "body_sha256"), keys)
+    return {(source_pk, event_id): sha256 for source_pk, event_id, sha256 in found}
+
+
+def wrong_bodies(*, after_pk: int, limit: int) -> tuple[int | None, list[tuple[str, str]]]:
+    """Read the next bodies: the last key read (None at the end), and (source, id) of events whose body is another.
+
+    A body is what was received when it has the SHA-256 that was written down then.
+    """
+    rows = StripeEvent.objects.filter(pk__gt=after_pk).order_by("pk")[:limit]
+    last, wrong = None, []
+    for pk, slug, stripe_id, body, sha256 in rows.values_list(
+        "pk", "source__slug", "stripe_id", "body", "body_sha256"
+    ).iterator(chunk_size=100):
+        last = pk
+        if hashlib.sha256(body).hexdigest() != sha256:
+            wrong.append((slug, stripe_id))
+    return last, wrong
 
 
 def event_details(stripe_id: str, *, source_pks: Pks = None) -> list[EventDetail]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from billing import columns, envelope, layouts
+from billing import columns, envelope, layouts, ordering
 from billing.columns import Columns, Key
 from billing.models import (
     Charge,
@@ -17,14 +17,19 @@ from billing.models import (
     Dispute,
     Invoice,
     Mirrored,
+    Origin,
     Payout,
     Price,
     Product,
     Refund,
     StripeEvent,
     Subscription,
+    SubscriptionSchedule,
 )
 from billing.values import LayoutError
+
+FETCHED: Final = ordering.FETCHED
+FETCH_PREFIX: Final = "fetch_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,10 @@ class Mention:
     previous: Mapping[str, Any] | None
     obj: Mapping[str, Any]
     kind: Kind
+
+    @property
+    def is_fetched(self) -> bool:
+        return self.event.type == FETCHED
 
     @property
     def event_id(self) -> str:
@@ -101,6 +110,15 @@ def mention(event: StripeEvent, kind: Kind, body: Mapping[str, Any]) -> Mention:
     )
 
 
+def fetched(source_pk: int, kind: Kind, obj: Mapping[str, Any], *, asked: int) -> Mention:
+    """Read a fetched object, which tells what was true the second before its request (Unix seconds). LayoutError."""
+    row = kind.read(obj)
+    event = StripeEvent(
+        source_id=source_pk, stripe_id=f"{FETCH_PREFIX}{row.id}_{asked}", type=FETCHED, origin=Origin.BACKFILL
+    )
+    return Mention(event, (source_pk, row.id), asked - 1, row, None, obj, kind)
+
+
 def mention_again(event: StripeEvent, kind: Kind) -> Mention | None:
     """Read an event that was applied earlier; None should this release no longer read it."""
     try:
@@ -112,6 +130,8 @@ def mention_again(event: StripeEvent, kind: Kind) -> Mention | None:
 
 # ---- which events tell of what; whatever is not here is kept and ignored ----
 
+INSIDE: Final = ("discounts", "coupons", "tax_rates")
+
 # Written in this order by every worker, so that no two wait for each other.
 KINDS: Final = {
     kind.name: kind
@@ -121,7 +141,8 @@ KINDS: Final = {
         Kind("price", Price, layouts.price, columns.of_told_price),
         Kind("coupon", Coupon, layouts.coupon, columns.of_told_coupon),
         Kind("discount", Discount, layouts.discount, columns.of_told_discount),
-        Kind("subscription", Subscription, layouts.subscription, columns.of_subscription, ("discounts", "coupons")),
+        Kind("subscription", Subscription, layouts.subscription, columns.of_subscription, INSIDE),
+        Kind("subscription_schedule", SubscriptionSchedule, layouts.schedule, columns.of_schedule),
         Kind("invoice", Invoice, layouts.invoice, columns.of_invoice),
         Kind("charge", Charge, layouts.charge, columns.of_charge),
         Kind("refund", Refund, layouts.refund, columns.of_refund),
@@ -134,6 +155,10 @@ EVENTS: Final = {
     "customer.subscription": (
         "subscription",
         "created updated deleted paused resumed trial_will_end pending_update_applied pending_update_expired",
+    ),
+    "subscription_schedule": (
+        "subscription_schedule",
+        "created updated canceled released completed aborted expiring",
     ),
     "customer.discount": ("discount", "created updated deleted"),
     "product": ("product", "created updated deleted"),
@@ -171,17 +196,33 @@ class Time:
 
 TIMES: Final = {
     "customer.deleted": Time("deleted_at", min),
+    "customer.discount.deleted": Time("deleted_at", min),
     "invoice.payment_failed": Time("last_failed_at", max),
     "charge.dispute.closed": Time("closed_at", max),
 }
 
 # Columns that do not simply take the last event's word.
 KNOWN_ONCE = "COALESCE(excluded.{0}, t.{0})"
+FIRST_KNOWN = "COALESCE(t.{0}, excluded.{0})"
+NAMED_ONCE = "CASE WHEN excluded.{0} = '' THEN t.{0} ELSE excluded.{0} END"
+TOLD_FIRST = (
+    "CASE WHEN t.first_at IS NULL OR excluded.first_at < t.first_at "
+    "OR (excluded.first_at = t.first_at AND excluded.first_event < t.first_event) THEN excluded.{0} ELSE t.{0} END"
+)
+FIRST_TOLD: Final = {name: TOLD_FIRST.format(name) for name in ("first_at", "first_event")}
 OWN_RULES: Final = {
     "customer": {"deleted_at": TIMES["customer.deleted"].rule},
+    "discount": {
+        "deleted_at": TIMES["customer.discount.deleted"].rule,
+        "customer_id": KNOWN_ONCE.format("customer_id"),
+        **FIRST_TOLD,
+    },
     "invoice": {"last_failed_at": TIMES["invoice.payment_failed"].rule},
-    "charge": {"customer_id": KNOWN_ONCE.format("customer_id")},
-    "price": {"tiers": KNOWN_ONCE.format("tiers")},  # only a read that asks for them brings them
+    "charge": {"customer_id": KNOWN_ONCE.format("customer_id"), "invoice_id": NAMED_ONCE.format("invoice_id")},
+    "price": {  # only a read that asks for them brings them
+        "tiers": KNOWN_ONCE.format("tiers"),
+        "currency_options": KNOWN_ONCE.format("currency_options"),
+    },
     "coupon": {"applies_to": KNOWN_ONCE.format("applies_to")},
     "refund": {"customer_id": KNOWN_ONCE.format("customer_id")},
     "dispute": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from billing import values
@@ -19,8 +20,10 @@ from billing.rows import (
     PriceRow,
     ProductRow,
     RefundRow,
+    ScheduleRow,
     SubscriptionRow,
     SubscriptionState,
+    TaxRateRow,
 )
 from billing.values import Json, LayoutError
 
@@ -40,6 +43,7 @@ __all__ = [
     "prices_of",
     "product",
     "refund",
+    "schedule",
     "subscription",
     "subscription_state",
 ]
@@ -73,8 +77,10 @@ def subscription(obj: Json) -> SubscriptionRow:
     owner = values.owner(obj)
     state, period_end = _state(obj)
     applied = [obj.get("discount"), *values.items_of(obj.get("discounts"))]
+    rated = values.objects(obj.get("default_tax_rates"))
     for item in obj["items"]["data"]:
         applied += values.items_of(item.get("discounts"))
+        rated += values.objects(item.get("tax_rates"))
     found = _discounts(applied)
     details = obj.get("cancellation_details")
     return SubscriptionRow(
@@ -91,6 +97,7 @@ def subscription(obj: Json) -> SubscriptionRow:
         metadata=values.metadata(obj),
         discounts=found,
         coupons=_coupons_of(found),
+        tax_rates=_tax_rates(rated),
     )
 
 
@@ -111,7 +118,8 @@ def _state(obj: Json) -> tuple[SubscriptionState, int | None]:
         raise LayoutError("A subscription without its list of items.")
     # Before 2025-03-31 the period stood on the subscription, since then on each item.
     old_end = values.time(obj, "current_period_end")
-    items = tuple([_item(item, currency, old_end) for item in listed["data"]])
+    inclusive_tax = _inclusive_percentage(obj.get("default_tax_rates"))
+    items = tuple([_item(item, currency, old_end, inclusive_tax) for item in listed["data"]])
     ends = [item.period_end for item in items if item.period_end is not None]
     period_end = max(ends) if ends else old_end
     ends_at = values.time(obj, "cancel_at")
@@ -137,11 +145,12 @@ def _state(obj: Json) -> tuple[SubscriptionState, int | None]:
         pause_behavior=values.said(paused, "behavior", 30) or None if isinstance(paused, dict) else None,
         cancellation_reason=values.said(details, "reason", 50) or None,
         cancellation_feedback=values.said(details, "feedback", 50) or None,
+        inclusive_tax=inclusive_tax,
         discounts=_discount_ids(obj),
     ), period_end
 
 
-def _item(item: Any, currency: str, old_end: int | None) -> Item:
+def _item(item: Any, currency: str, old_end: int | None, default_tax: str | None) -> Item:
     sold = item.get("price") if isinstance(item, dict) else None
     if not isinstance(sold, dict):
         raise LayoutError("A subscription item without its price.")
@@ -151,25 +160,59 @@ def _item(item: Any, currency: str, old_end: int | None) -> Item:
     divide_by = values.whole(packed, "divide_by", least=1)
     is_metered = terms.usage_type == "metered"
     period_end = values.time(item, "current_period_end")
+    # A price may be sold in a second currency while it goes on naming its first: the subscription's rules, and the
+    # amount that travels is the wrong one.
+    price_currency = values.said(sold, "currency", 3).lower()
+    is_of_another = bool(price_currency) and price_currency != currency
     return Item(
         id=values.id_of(item),
         price=values.id_of(sold),
         product=values.reference(sold, "product"),
-        # A price may be sold in a second currency while it goes on naming its first: the subscription's rules.
         currency=currency,
         quantity=None if is_metered else values.whole(item, "quantity", least=0),
         interval=terms.interval,
         interval_count=terms.interval_count,
         usage_type=terms.usage_type,
         billing_scheme=terms.billing_scheme,
-        unit_amount_decimal=terms.unit_amount_decimal,
+        unit_amount_decimal=None if is_of_another else terms.unit_amount_decimal,
         tiers_mode=values.said(sold, "tiers_mode", 20) or None,
         divide_by=divide_by,
         round=values.said(packed, "round", 10) or None if divide_by else None,
         is_custom=isinstance(sold.get("custom_unit_amount"), dict),
         period_end=period_end if period_end is not None else old_end,
+        price_currency=price_currency if is_of_another else None,
+        tax_behavior=_tax_behavior(item, sold, default_tax),
+        inclusive_tax=_inclusive_percentage(item.get("tax_rates")),
         discounts=_discount_ids(item),
     )
+
+
+def _tax_behavior(item: Json, sold: Json, default_tax: str | None) -> str | None:
+    """`inclusive`, or None: by the price, or by the tax rates that apply (an item's own replace the subscription's)."""
+    if sold.get("tax_behavior") == "inclusive":
+        return "inclusive"
+    own = item.get("tax_rates")
+    by_rates = _inclusive_percentage(own) if own else default_tax
+    return "inclusive" if by_rates else None
+
+
+def _inclusive_percentage(rates: Any) -> str | None:
+    """The percentages of inclusive tax rates together, as decimal text; None when there is none."""
+    if not rates:
+        return None
+    found = [Decimal(rate.percentage) for rate in _tax_rates(values.objects(rates))]
+    return format(sum(found, Decimal(0)), "f") if found else None
+
+
+def _tax_rates(rates: list[dict[str, Any]]) -> tuple[TaxRateRow, ...]:
+    """The inclusive tax rates among those that travel whole, each once."""
+    found: dict[str, TaxRateRow] = {}
+    for rate in rates:
+        percentage = rate.get("percentage")
+        if rate.get("inclusive") is True and percentage is not None:
+            row = TaxRateRow(values.id_of(rate), values.decimal_text(str(percentage), "percentage"))
+            found[row.id] = row
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +272,20 @@ def price(obj: Json) -> PriceRow:
         tiers=tiers if isinstance(tiers, list) else None,
         transform_quantity=packed if isinstance(packed, dict) else None,
         is_active=obj.get("active") is not False,
+        currency_options=_currency_options(obj.get("currency_options")),
     )
+
+
+def _currency_options(options: Any) -> dict[str, dict[str, Any]] | None:
+    """What a price costs in each currency: its exact amount (None if it has none) and its tiers, if they travelled."""
+    if not isinstance(options, dict):
+        return None
+    found: dict[str, dict[str, Any]] = {}
+    for code, option in _options(options):
+        found[code] = {"unit_amount_decimal": _unit_amount(option)}
+        if isinstance(option.get("tiers"), list):
+            found[code]["tiers"] = option["tiers"]
+    return found
 
 
 def product(obj: Json) -> ProductRow:
@@ -248,6 +304,8 @@ def invoice(obj: Json) -> InvoiceRow:
     moved = moved if isinstance(moved, dict) else {}
     total = values.amount(obj, "total")
     assert total is not None
+    lines = values.items_of(listed.get("data"))
+    rated = [rate for line in values.objects(lines) for rate in values.objects(line.get("tax_rates"))]
     return InvoiceRow(
         id=values.id_of(obj),
         customer=owner,
@@ -272,7 +330,8 @@ def invoice(obj: Json) -> InvoiceRow:
         voided=values.time(moved, "voided_at"),
         uncollectible=values.time(moved, "marked_uncollectible_at"),
         has_all_lines=listed.get("has_more") is not True,
-        lines=tuple([_line(line) for line in values.items_of(listed.get("data"))]),
+        lines=tuple([_line(line) for line in lines]),
+        tax_rates=_tax_rates(rated) if rated else (),
     )
 
 
@@ -311,7 +370,32 @@ def _line(line: Any) -> LineRow:
         description=values.said(line, "description", 10_000),
         period_start=values.time(period, "start"),
         period_end=values.time(period, "end"),
+        inclusive_taxes=_inclusive_taxes(line),
     )
+
+
+def _inclusive_taxes(line: Json) -> tuple[dict[str, Any], ...] | None:
+    """The taxes inside a line's amount: `amount` and `taxable` in minor units (None if not told), `rate` the rate's id.
+
+    `taxes` since 2025-03-31, `tax_amounts` before; None when there is neither.
+    """
+    listed = line.get("taxes")
+    if not isinstance(listed, list):
+        listed = line.get("tax_amounts")
+    if not isinstance(listed, list):
+        return None
+    found = []
+    for part in values.objects(listed):
+        if part.get("tax_behavior") == "inclusive" or part.get("inclusive") is True:
+            details = part.get("tax_rate_details")
+            found.append(
+                {
+                    "amount": values.amount_or_0(part, "amount"),
+                    "taxable": values.amount(part, "taxable_amount", required=False),
+                    "rate": values.reference(details if isinstance(details, dict) else part, "tax_rate"),
+                }
+            )
+    return tuple(found)
 
 
 def _taxes(obj: Json, newest: str, older: str) -> int:
@@ -415,7 +499,80 @@ def coupon(obj: Json) -> CouponRow:
         duration_in_months=values.whole(obj, "duration_in_months", least=0, most=values.MOST_SMALL),
         applies_to=[entry for entry in products if isinstance(entry, str)] if isinstance(products, list) else None,
         is_valid=obj.get("valid") is not False,
+        currency_options=_amounts_off(obj.get("currency_options")),
     )
+
+
+def _amounts_off(options: Any) -> dict[str, int] | None:
+    """What a coupon takes off in other currencies, in minor units; None when that did not travel."""
+    if not isinstance(options, dict):
+        return None
+    found = {code: values.amount(option, "amount_off", required=False) for code, option in _options(options)}
+    return {code: amount for code, amount in found.items() if amount is not None}
+
+
+def _options(options: Json) -> list[tuple[str, dict[str, Any]]]:
+    return [(code.lower(), option) for code, option in sorted(options.items()) if isinstance(option, dict)]
+
+
+def schedule(obj: Json) -> ScheduleRow:
+    """Read a subscription schedule; raises LayoutError. Its phases are plain JSON, as ScheduleRow says."""
+    phases = values.objects(obj.get("phases"))
+    currencies = [values.currency(phase, required=False) for phase in phases]
+    sold = [item.get("price") for phase in phases for item in _phase_items(phase)]
+    return ScheduleRow(
+        id=values.id_of(obj),
+        customer=values.owner(obj),
+        created=values.time(obj, "created"),
+        subscription=values.reference(obj, "subscription"),
+        status=values.said(obj, "status", 20),
+        currency=next((code for code in currencies if code), ""),
+        end_behavior=values.said(obj, "end_behavior", 20) or "release",
+        phases=[_phase(phase) for phase in phases],
+        coupons=tuple([coupon(whole) for phase in phases for whole in _whole_coupons(phase)]),
+        prices=tuple([price for price in sold if isinstance(price, dict)]),
+    )
+
+
+def _phase(phase: Json) -> dict[str, Any]:
+    start = values.time(phase, "start_date", required=True)
+    end = values.time(phase, "end_date")
+    trial_end = end if phase.get("trial") is True else values.time(phase, "trial_end")
+    return {
+        "start": start,
+        "end": end,
+        "trial_end": trial_end if trial_end is not None and start is not None and trial_end > start else None,
+        "discounts": _planned_discounts(phase),
+        "items": [
+            {
+                "price": values.reference(item, "price") or values.reference(item, "plan"),
+                "quantity": values.whole(item, "quantity", least=0),
+                "discounts": _planned_discounts(item),
+            }
+            for item in _phase_items(phase)
+        ],
+    }
+
+
+def _phase_items(phase: Json) -> list[dict[str, Any]]:
+    return values.objects(phase.get("items"))
+
+
+def _planned_discounts(holder: Json) -> list[str]:
+    """Ids of discounts that stand already, `coupon:` and the coupon's id of those that will be made of one."""
+    listed = values.objects(holder.get("discounts")) or [{"coupon": holder.get("coupon")}]
+    found = []
+    for entry in listed:
+        name, made_of = values.reference(entry, "discount"), values.reference(entry, "coupon")
+        if name or made_of:
+            found.append(name or f"coupon:{made_of}")
+    return found
+
+
+def _whole_coupons(phase: Json) -> list[dict[str, Any]]:
+    holders = [phase, *_phase_items(phase)]
+    entries = [entry for holder in holders for entry in [holder, *values.objects(holder.get("discounts"))]]
+    return [entry["coupon"] for entry in entries if isinstance(entry.get("coupon"), dict)]
 
 
 def discount(obj: Json) -> DiscountRow:
@@ -431,7 +588,13 @@ def discount(obj: Json) -> DiscountRow:
         start=values.time(obj, "start"),
         end=values.time(obj, "end"),
         coupons=(coupon(whole),) if isinstance(whole, dict) else (),
+        is_of_customer=not any(
+            obj.get(key) for key in ("subscription", "subscription_item", "invoice", "invoice_item")
+        ),
     )
+
+
+SMALLER_THAN_A_CUSTOMER: Final = ("subscription", "subscription_item", "invoice", "invoice_item")
 
 
 def before(obj: Json, previous: Json) -> dict[str, Any]:

@@ -10,54 +10,80 @@ from typing import Any, Final
 
 from django.db.models import Q
 
-from billing import columns, envelope, kinds, layouts, ordering
+from billing import columns, envelope, kinds, layouts, ordering, owed
 from billing.columns import Columns, Key
 from billing.inbox import Outcome
-from billing.kinds import HANDLERS, KINDS, OWN_RULES, TIMES, Kind, Mention
+from billing.kinds import FETCH_PREFIX, FIRST_KNOWN, FIRST_TOLD, HANDLERS, KINDS, OWN_RULES, TIMES, Kind, Mention
 from billing.models import (
     Charge,
     Coupon,
+    CouponTerms,
     Customer,
     Discount,
     Dispute,
+    DisputeRuling,
     EventState,
+    FetchKind,
+    Invoice,
     InvoiceLine,
     Mirrored,
+    Needs,
     Origin,
     Price,
     Refund,
     Snapshot,
     StripeEvent,
     StripeSource,
+    Subscription,
+    SubscriptionSchedule,
+    TaxRate,
 )
-from billing.statements import moment, select, write
+from billing.owed import Need
+from billing.rows import CouponRow, DiscountRow, SubscriptionState
+from billing.statements import listed, moment, run, select, within, write
 from billing.values import LayoutError
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How each event ended, whose subscriptions changed, and who changed at all (customers' primary keys)."""
+    """How each event ended, whose MRR may have changed, who changed at all (primary keys), and what must be fetched."""
 
     outcomes: dict[int, Outcome]
     changed: set[int] = field(default_factory=set)
     touched: set[int] = field(default_factory=set)
+    missing: set[Need] = field(default_factory=set)
 
 
-def apply(events: Sequence[StripeEvent], *, now: datetime) -> Applied:
+def apply(events: Sequence[StripeEvent], *, now: datetime, follows_payments: bool = False) -> Applied:
     """Bring the mirror up to date with events, in the caller's transaction, with their customers' rows locked.
 
     The rows depend on the set of events applied so far, not on the order: each object stands as its last event tells
     it, and each event about a subscription leaves a snapshot. What cannot be read is parked with a reason and leaves no
-    trace.
+    trace. With `follows_payments` a paid invoice changes its customer's MRR, as a policy may want it.
     """
-    batch = _Batch()
+    batch = _Batch(follows_payments=follows_payments)
     sources = _sources(events)
     for event in events:
         batch.read(event, sources)
     if batch.mentions:
         batch.lock_customers()
         batch.write()
-    return Applied(batch.outcomes, batch.changed, batch.touched)
+    return Applied(batch.outcomes, batch.changed, batch.touched, batch.missing)
+
+
+def store(source_pk: int, found: Iterable[tuple[str, Mapping[str, Any]]], *, asked: int) -> Applied:
+    """Bring the mirror up to date with fetched objects, each (kind, object), in the caller's transaction.
+
+    They stand as of the second before `asked` (Unix seconds), when the request was sent, and yield to later events.
+    Customers' rows are locked. Raises LayoutError.
+    """
+    batch = _Batch()
+    for name, obj in found:
+        batch.mentions[name].append(kinds.fetched(source_pk, KINDS[name], obj, asked=asked))
+    if batch.mentions:
+        batch.lock_customers()
+        batch.write()
+    return Applied({}, batch.changed, batch.touched, batch.missing)
 
 
 PROCESSED = Outcome(EventState.PROCESSED)
@@ -69,23 +95,33 @@ def lock_customers(customer_pks: Iterable[int]) -> None:
     _locked({"id": set(customer_pks)})
 
 
+def pk_of(source_pk: int, customer_id: str) -> int:
+    """Return the primary key of a customer that is mirrored."""
+    return Customer.objects.values_list("pk", flat=True).get(source_id=source_pk, stripe_id=customer_id)
+
+
 def _locked(*wanted: Mapping[str, set[Any]]) -> list[tuple[Any, ...]]:
-    asked = ("id", "source_id", "stripe_id", "version_at", "version_event")
+    asked = ("id", "source_id", "stripe_id", "version_at", "version_event", "needs")
     return select(Customer, asked, *wanted, is_locked=True)
 
 
 class _Batch:
     """Carries one batch from its bodies to the rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, follows_payments: bool = False) -> None:
+        self.follows_payments = follows_payments
         self.outcomes: dict[int, Outcome] = {}
         self.mentions: dict[str, list[Mention]] = defaultdict(list)
         self.customers: dict[Key, int] = {}
         self.versions: dict[str, dict[Key, tuple[int | None, str]]] = {}
         self.payers: dict[Key, int] = {}  # of charges
         self.times: dict[Key, int] = {}  # when what TIMES names happened to an object
+        self.needs: dict[int, int] = defaultdict(int)  # bits of customers, and those this batch adds
+        self.new_needs: dict[int, int] = defaultdict(int)
+        self.removed: dict[Key, int] = {}  # when a customer's payload showed that a discount was gone
         self.changed: set[int] = set()
         self.touched: set[int] = set()
+        self.missing: set[Need] = set()
 
     def read(self, event: StripeEvent, sources: Mapping[int, tuple[bool, str]]) -> None:
         kind = HANDLERS.get(event.type)
@@ -134,8 +170,9 @@ class _Batch:
             wanted.append(_wanted(keys))
         if pks:
             wanted.append({"id": pks})
-        for pk, source_pk, stripe_id, version_at, version_event in _locked(*wanted):
+        for pk, source_pk, stripe_id, version_at, version_event, needs in _locked(*wanted):
             self.customers[source_pk, stripe_id] = pk
+            self.needs[pk] = needs
             versions[source_pk, stripe_id] = (version_at, version_event)
 
     def _find_payers(self) -> None:
@@ -162,6 +199,37 @@ class _Batch:
             if self.mentions.get(kind.name):
                 self._write_kind(kind, list(winners[kind.name].values()))
         self._touch()
+        self._write_needs()
+        self._look_again()
+
+    def need(self, pk: int | None, bit: Needs) -> None:
+        """Note what there is about a customer from now on beside its subscriptions."""
+        if pk is not None and not self.needs[pk] & bit:
+            self.needs[pk] |= bit
+            self.new_needs[pk] |= bit
+
+    def _write_needs(self) -> None:
+        groups: dict[int, list[int]] = defaultdict(list)
+        for pk, bits in self.new_needs.items():
+            groups[bits].append(pk)
+        for bits, pks in groups.items():
+            sql = f"UPDATE {Customer._meta.db_table} SET needs = needs | %s WHERE {within('id')}"  # noqa: S608
+            run(sql, [bits, listed(pks)])
+
+    def _look_again(self) -> None:
+        """What an event told of may be what a fetch is owed for."""
+        told = {
+            (*mention.key[:1], FetchKind(name).value, mention.key[1])
+            for name in ("price", "coupon", "subscription_schedule")
+            for mention in self.mentions.get(name, ())
+        }
+        told |= {
+            (mention.key[0], FetchKind.SUBSCRIPTION.value, mention.row.subscription)
+            for mention in self.mentions.get("discount", ())
+            if mention.row.subscription
+        }
+        if told:
+            owed.look_again(told)
 
     def _read_versions(self) -> None:
         for name, mentions in self.mentions.items():
@@ -179,8 +247,13 @@ class _Batch:
         found: dict[Key, Mention | None] = {}
         for key, told in _by_key(mentions).items():
             last = max(mention.created for mention in told)
-            known_at, _ = self.versions[kind.name].get(key, (None, ""))
+            known_at, known_event = self.versions[kind.name].get(key, (None, ""))
             if known_at is not None and last < known_at:
+                continue
+            if last == known_at and known_event.startswith(FETCH_PREFIX):
+                continue  # what was fetched comes after all events of its second
+            if told[0].is_fetched:
+                found[key] = told[0]
                 continue
             tied = [mention for mention in told if mention.created == last]
             if last == known_at or ordering.needs_known_state(tied):
@@ -235,23 +308,67 @@ class _Batch:
     def _write_what_travels_inside(self) -> None:
         """Add prices, coupons and discounts told inside another object: their terms never change, the first will do."""
         prices: dict[Key, Mapping[str, Any]] = {}
-        coupons: dict[Key, Columns] = {}
+        coupons: dict[Key, CouponRow] = {}
         discounts: dict[Key, Columns] = {}
-        for name in ("customer", "subscription", "discount"):
+        rates: dict[Key, Columns] = {}
+        for name in ("customer", "subscription", "subscription_schedule", "coupon", "discount", "invoice"):
             for mention in self.mentions.get(name, ()):
                 source_pk = mention.key[0]
                 if name == "subscription":
                     for price_id, price in layouts.prices_of(mention.obj).items():
                         prices.setdefault((source_pk, price_id), price)
-                for coupon in mention.row.coupons:
-                    coupons[source_pk, coupon.id] = columns.of_coupon(source_pk, coupon)
-                for discount in getattr(mention.row, "discounts", ()):
+                elif name == "subscription_schedule":
+                    prices.update({(source_pk, price["id"]): price for price in mention.row.prices})
+                row = mention.row
+                for coupon in (row,) if name == "coupon" else getattr(row, "coupons", ()):
+                    coupons[source_pk, coupon.id] = coupon
+                applied = getattr(row, "discounts", ())
+                if name == "customer" and (applied or mention.previous):
+                    applied = (*applied, *self._discount_before(mention))
+                for discount in applied:
                     payer = self.customers.get(_customer_key(mention) or (0, ""))
-                    discounts[source_pk, discount.id] = columns.of_discount(source_pk, discount, payer)
+                    discounts[source_pk, discount.id] = columns.of_discount(mention, discount, payer)
+                    if discount.is_of_customer:
+                        self.need(payer, Needs.DISCOUNT)
+                for rate in getattr(row, "tax_rates", ()):
+                    rates[source_pk, rate.id] = columns.of_tax_rate(source_pk, rate)
         unknown = self._unknown(Price, prices)
         self._add_unknown(Price, {key: columns.of_price_inside(key[0], price) for key, price in unknown.items()})
-        self._add_unknown(Coupon, self._unknown(Coupon, coupons))
-        self._add_unknown(Discount, self._unknown(Discount, discounts))
+        if coupons:
+            rows = {key: columns.of_coupon(key[0], coupon) for key, coupon in coupons.items()}
+            self._add_unknown(Coupon, self._unknown(Coupon, rows))
+            keep_terms([columns.of_coupon_terms(key[0], coupon) for key, coupon in coupons.items()])
+        if discounts:
+            self._write_discounts_inside(discounts)
+        if rates:
+            write(TaxRate, list(rates.values()), key=("source_id", "stripe_id"))
+
+    def _discount_before(self, mention: Mention) -> tuple[DiscountRow, ...]:
+        """The discount that a customer had before an update, which took it away or put another in its place."""
+        previous = (mention.previous or {}).get("discount")
+        if not isinstance(previous, dict):
+            return ()
+        self.changed.add(self.customers[mention.key])
+        try:
+            before = layouts.discount(previous)
+        except LayoutError:
+            return ()  # a hint that cannot be read is no hint
+        if all(discount.id != before.id for discount in mention.row.discounts):
+            ended = self.removed.get((mention.key[0], before.id), mention.created)
+            self.removed[mention.key[0], before.id] = min(ended, mention.created)
+            return (before,)
+        return ()
+
+    def _write_discounts_inside(self, rows: Mapping[Key, Columns]) -> None:
+        """A discount stands as it was applied; when it was first told of, and taken away, may be learnt later."""
+        told = [{**row, **columns.NOT_TOLD, "deleted_at": moment(self.removed.get(key))} for key, row in rows.items()]
+        rules = FIRST_TOLD | {"deleted_at": OWN_RULES["discount"]["deleted_at"]}
+        theirs = [row for row in told if row["is_of_customer"]]
+        if theirs:
+            write(Discount, theirs, key=("source_id", "stripe_id"), update=rules)
+        others = {(row["source_id"], row["stripe_id"]): row for row in told if not row["is_of_customer"]}
+        if others:
+            self._add_unknown(Discount, self._unknown(Discount, others))
 
     def _unknown(self, model: type[Mirrored], rows: Mapping[Key, Any]) -> dict[Key, Any]:
         known = {(source_pk, stripe_id) for source_pk, stripe_id in _of_keys(model, set(rows))}
@@ -309,6 +426,10 @@ class _Batch:
         self.touched |= set(self.payers.values())
         self.touched |= self.changed
 
+    def is_followed(self, pk: int) -> bool:
+        """Invoices and charges bear on this customer's MRR."""
+        return bool(self.needs[pk] & (Needs.INVOICES | Needs.DISPUTE))
+
     def payer(self, mention: Mention) -> int:
         """The customer's primary key of an object that names one."""
         return self.customers[mention.key[0], mention.row.customer]
@@ -318,6 +439,27 @@ class _Batch:
 
     def payer_by_charge(self, mention: Mention) -> int | None:
         return self.payers.get((mention.key[0], mention.row.charge))
+
+
+def keep_terms(rows: Sequence[Columns]) -> None:
+    """Keep what coupons take off: the first that is known stands, what was not known yet is filled in."""
+    extras = ("applies_to", "currency_options")
+    wanted = {"source_id": {row["source_id"] for row in rows}, "coupon_id": {row["coupon_id"] for row in rows}}
+    known = {
+        (source_pk, coupon_id, moment(created)): [value is not None for value in filled]
+        for source_pk, coupon_id, created, *filled in select(
+            CouponTerms, ("source_id", "coupon_id", "created_at", *extras), wanted
+        )
+    }
+    news = []
+    for row in rows:
+        filled = known.get((row["source_id"], row["coupon_id"], row["created_at"]))
+        given = [row[name] is not None for name in extras]
+        if filled is None or any(is_given and not is_filled for is_given, is_filled in zip(given, filled, strict=True)):
+            news.append(row)
+    if news:
+        update = {name: FIRST_KNOWN.format(name) for name in extras}
+        write(CouponTerms, news, key=("source_id", "coupon_id", "created_at"), update=update)
 
 
 def _sources(events: Iterable[StripeEvent]) -> dict[int, tuple[bool, str]]:
@@ -364,23 +506,32 @@ Finish = Callable[[_Batch, Sequence[Mention], Sequence[Mention], Mapping[Key, in
 def _finish_customers(
     batch: _Batch, mentions: Sequence[Mention], told: Sequence[Mention], _pks: Mapping[Key, int]
 ) -> None:
-    """A deletion ends what the customer holds."""
-    batch.changed |= {batch.customers[mention.key] for mention in mentions if mention.event_type in TIMES}
+    """A deletion ends what the customer holds; a discount reduces it."""
+    batch.changed |= {
+        batch.customers[mention.key]
+        for mention in mentions
+        if mention.event_type in TIMES or any(discount.is_of_customer for discount in mention.row.discounts)
+    }
     _catch_up(batch, "customer", told)
 
 
 def _finish_subscriptions(
-    batch: _Batch, mentions: Sequence[Mention], _told: Sequence[Mention], _pks: Mapping[Key, int]
+    batch: _Batch, mentions: Sequence[Mention], told: Sequence[Mention], _pks: Mapping[Key, int]
 ) -> None:
     """Each event leaves a snapshot: the engine replays all of them."""
     snapshots: dict[tuple[int, str], dict[str, Any]] = {}
     for mention in mentions:
         pk = batch.payer(mention)
         batch.changed.add(pk)
-        before = None
+        state, before = mention.row.state, None
+        if _is_told_by_invoices(state):
+            batch.need(pk, Needs.INVOICES)
         if mention.previous is not None:
             try:
-                before = layouts.subscription_state(layouts.before(mention.obj, mention.previous)).to_json()
+                earlier = layouts.subscription_state(layouts.before(mention.obj, mention.previous))
+                before = earlier.to_json()
+                if _is_told_by_invoices(earlier):
+                    batch.need(pk, Needs.INVOICES)
             except LayoutError:
                 before = None  # a hint that cannot be read is no hint
         snapshots[pk, mention.event_id] = {
@@ -395,6 +546,62 @@ def _finish_subscriptions(
         }
     key = ("customer_id", "event_id")
     write(Snapshot, list(snapshots.values()), key=key, update=("subscription_id", "event_type", "state", "before"))
+    _owe_schedules(batch, told)
+
+
+def _is_told_by_invoices(state: SubscriptionState) -> bool:
+    return any(item.usage_type == "metered" or item.tax_behavior for item in state.items)
+
+
+def _owe_schedules(batch: _Batch, told: Sequence[Mention]) -> None:
+    """A schedule that is only named is read, unless it is told of in the same batch."""
+    named = {(mention.key[0], mention.row.schedule): mention for mention in told if mention.row.schedule}
+    named = {key: mention for key, mention in named.items() if mention.row.state.status not in OVER}
+    if not named:
+        return
+    known = {(source_pk, stripe_id) for source_pk, stripe_id in _of_keys(SubscriptionSchedule, set(named))}
+    known |= {mention.key for mention in batch.mentions.get("subscription_schedule", ())}
+    for key, mention in named.items():
+        if key not in known:
+            batch.missing.add(Need(key[0], FetchKind.SCHEDULE, key[1], batch.payer(mention), mention.created))
+
+
+OVER: Final = ("canceled", "incomplete_expired")
+
+
+def _finish_schedules(
+    batch: _Batch, mentions: Sequence[Mention], _told: Sequence[Mention], _pks: Mapping[Key, int]
+) -> None:
+    """What is planned is CMRR."""
+    for mention in mentions:
+        pk = batch.payer(mention)
+        batch.need(pk, Needs.SCHEDULE)
+        batch.changed.add(pk)
+
+
+def _finish_discounts(
+    batch: _Batch, mentions: Sequence[Mention], told: Sequence[Mention], _pks: Mapping[Key, int]
+) -> None:
+    """A discount that was known by its id alone has terms now."""
+    for mention in mentions:
+        pk = batch.payer_if_any(mention)
+        if pk is not None:
+            batch.changed.add(pk)
+            if mention.row.is_of_customer:
+                batch.need(pk, Needs.DISCOUNT)
+    _note_first_told(batch, mentions)
+    _catch_up(batch, "discount", told)
+
+
+def _note_first_told(batch: _Batch, mentions: Sequence[Mention]) -> None:
+    """A movement names the event that told of a discount first, though a later one may have come before it."""
+    first: dict[Key, Mention] = {}
+    for mention in mentions:
+        known = first.setdefault(mention.key, mention)
+        if (mention.created, mention.event_id) < (known.created, known.event_id):
+            first[mention.key] = mention
+    rows = [columns.of_discount(told, told.row, batch.payer_if_any(told)) | columns.NOT_TOLD for told in first.values()]
+    write(Discount, rows, key=("source_id", "stripe_id"), update=FIRST_TOLD)
 
 
 def _finish_invoices(
@@ -415,13 +622,91 @@ def _finish_invoices(
         stale = [pk for pk, invoice_pk, stripe_id in gone if (invoice_pk, stripe_id) not in lines]
         if stale:
             InvoiceLine.objects.filter(pk__in=stale).delete()
+    for mention in mentions:
+        pk = batch.payer(mention)
+        is_payment = batch.follows_payments and mention.row.status == "paid"
+        if is_payment or (mention.row.finalized is not None and batch.is_followed(pk)):
+            batch.changed.add(pk)
+    _owe_lines(batch, told)
+    _owe_subscriptions(batch, mentions)
     _catch_up(batch, "invoice", told)
 
 
+def _owe_lines(batch: _Batch, told: Sequence[Mention]) -> None:
+    """A list of lines that was cut short is read whole, once the invoice is final."""
+    short = {m.key: m for m in told if not m.row.has_all_lines and m.row.finalized is not None}
+    if not short:
+        return
+    for source_pk, stripe_id, is_fetched in list(_of_keys(Invoice, set(short), "has_fetched_lines")):
+        if not is_fetched:
+            mention = short[source_pk, stripe_id]
+            batch.missing.add(Need(source_pk, FetchKind.INVOICE, stripe_id, batch.payer(mention), mention.created))
+
+
+def _owe_subscriptions(batch: _Batch, mentions: Sequence[Mention]) -> None:
+    """A subscription that only its invoices name began before we listened: its state is read."""
+    known = batch.versions["invoice"]
+    named = {
+        (mention.key[0], mention.row.subscription): mention
+        for mention in mentions
+        if mention.row.subscription and mention.key not in known
+    }
+    for mention in batch.mentions.get("subscription", ()):
+        named.pop(mention.key, None)
+    if not named:
+        return
+    for source_pk, stripe_id in list(_of_keys(Subscription, set(named))):
+        named.pop((source_pk, stripe_id), None)
+    for (source_pk, stripe_id), mention in named.items():
+        if not mention.is_fetched:
+            pk = batch.payer(mention)
+            batch.missing.add(Need(source_pk, FetchKind.SUBSCRIPTION, stripe_id, pk, mention.created))
+
+
 def _finish_disputes(
-    batch: _Batch, _mentions: Sequence[Mention], told: Sequence[Mention], _pks: Mapping[Key, int]
+    batch: _Batch, mentions: Sequence[Mention], told: Sequence[Mention], _pks: Mapping[Key, int]
 ) -> None:
+    """A dispute that was lost takes its subscription out: the events that ruled are kept, and the charge is found."""
+    rulings: dict[Key, Columns] = {}
+    for mention in mentions:
+        pk = batch.payer_by_charge(mention)
+        batch.need(pk, Needs.DISPUTE)
+        if mention.event_type == "charge.dispute.closed" and mention.row.status in RULED:
+            rulings[mention.key[0], mention.event_id] = {
+                "source_id": mention.key[0],
+                "dispute_id": mention.row.id,
+                "event_id": mention.event_id,
+                "at": moment(mention.created),
+                "status": mention.row.status,
+                "is_live": mention.event.origin == Origin.WEBHOOK,
+            }
+            if pk is not None:
+                batch.changed.add(pk)
+    if rulings:
+        write(DisputeRuling, list(rulings.values()), key=("source_id", "event_id"))
+    _owe_charges(batch, mentions)
     _catch_up(batch, "dispute", told)
+
+
+RULED: Final = ("lost", "won")
+
+
+def _owe_charges(batch: _Batch, mentions: Sequence[Mention]) -> None:
+    """A dispute's charge tells the customer, and of one that was lost the invoice and so the subscription."""
+    named: dict[Key, list[Mention]] = defaultdict(list)
+    for mention in mentions:
+        if mention.row.charge:
+            named[mention.key[0], mention.row.charge].append(mention)
+    asked = _of_keys(Charge, set(named), "version_at", "invoice_id")
+    charges = {(source_pk, stripe_id): (version, invoice) for source_pk, stripe_id, version, invoice in asked}
+    invoices = {(key[0], invoice) for key, (_, invoice) in charges.items() if invoice}
+    known = {(source_pk, stripe_id) for source_pk, stripe_id in _of_keys(Invoice, invoices)}
+    for key, told in named.items():
+        version, invoice = charges.get(key, (None, ""))
+        is_lost = any(mention.row.status == "lost" for mention in told)
+        if version is None or (is_lost and (key[0], invoice) not in known):
+            since = max(mention.created for mention in told)
+            batch.missing.add(Need(key[0], FetchKind.CHARGE, key[1], batch.payers.get(key), since))
 
 
 def _catch_up(batch: _Batch, name: str, told: Sequence[Mention]) -> None:
@@ -454,12 +739,17 @@ def _finish_charges(
         for pk, source_pk, charge_id in waiting.values_list("pk", "source_id", "charge_id"):
             if (source_pk, charge_id) in charges:
                 model.objects.filter(pk=pk).update(customer_id=charges[source_pk, charge_id])
+                if model is Dispute:
+                    batch.need(charges[source_pk, charge_id], Needs.DISPUTE)
     batch.payers.update(charges)
+    batch.changed |= {pk for pk in charges.values() if batch.needs[pk] & Needs.DISPUTE}
 
 
 FINISH: Final[dict[str, Finish]] = {
     "customer": _finish_customers,
+    "discount": _finish_discounts,
     "subscription": _finish_subscriptions,
+    "subscription_schedule": _finish_schedules,
     "invoice": _finish_invoices,
     "charge": _finish_charges,
     "dispute": _finish_disputes,

@@ -17,6 +17,7 @@ class StripeSource(models.Model):
     account_id = models.CharField(max_length=255, blank=True, help_text="acct_… when events carry a Connect account")
     api_key = EncryptedTextField(blank=True, default="")
     history_from = models.DateField(null=True, blank=True)
+    calls_paused_until = models.DateTimeField(null=True, editable=False, help_text="Stripe said: too many calls")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -107,6 +108,15 @@ class Mirrored(models.Model):
         abstract = True
 
 
+class Needs(models.IntegerChoices):
+    """What there is about a customer beside its subscriptions, as bits: whom it lacks, no statement asks for it."""
+
+    DISCOUNT = 1, "a discount of its own"
+    SCHEDULE = 2, "a schedule"
+    DISPUTE = 4, "a dispute"
+    INVOICES = 8, "items whose worth invoices tell: metered, or with tax inside"
+
+
 class Customer(Mirrored):
     """Stripe's payer. Its row is the lock under which everything about it changes."""
 
@@ -122,6 +132,7 @@ class Customer(Mirrored):
     currency = models.CharField(max_length=3, blank=True)
     delinquent = models.BooleanField(default=False)
     deleted_at = models.DateTimeField(null=True)
+    needs = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="bits of Needs; once set they stay")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="a_customer_is_mirrored_once")]
@@ -161,6 +172,7 @@ class Price(Mirrored):
     tiers_mode = models.CharField(max_length=20, blank=True)
     tiers = models.JSONField(null=True)
     transform_quantity = models.JSONField(null=True)
+    currency_options = models.JSONField(null=True, help_text="what it costs in each currency, when known")
     is_active = models.BooleanField(default=True)
 
     class Meta:
@@ -188,6 +200,42 @@ class Coupon(Mirrored):
         return self.name or self.stripe_id
 
 
+class CouponTerms(models.Model):
+    """What a coupon takes off. A coupon that was deleted and made again under its id has other terms: one row each."""
+
+    source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="+")
+    coupon_id = models.CharField(max_length=255)
+    created_at = models.DateTimeField(help_text="Stripe's `created` of the coupon")
+    percent_off = models.CharField(max_length=40, blank=True)
+    amount_off_minor = models.BigIntegerField(null=True)
+    currency = models.CharField(max_length=3, blank=True)
+    duration = models.CharField(max_length=20, blank=True)
+    applies_to = models.JSONField(null=True, help_text="product ids, when known")
+    currency_options = models.JSONField(null=True, help_text="minor units off by currency, when known")
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["source", "coupon_id", "created_at"], name="a_coupon_s_terms_are_kept_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.coupon_id
+
+
+class TaxRate(models.Model):
+    """An inclusive tax rate; `percentage` is decimal text. It never changes at Stripe."""
+
+    source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="+")
+    stripe_id = models.CharField(max_length=255)
+    percentage = models.CharField(max_length=40)
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="a_tax_rate_is_kept_once")]
+
+    def __str__(self) -> str:
+        return f"{self.percentage} %"
+
+
 class Discount(Mirrored):
     """A coupon as applied to a customer or a subscription."""
 
@@ -198,6 +246,11 @@ class Discount(Mirrored):
     start_at = models.DateTimeField(null=True)
     end_at = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True)
+    is_of_customer = models.BooleanField(
+        default=False, db_default=False, help_text="on the customer itself, for all its subscriptions"
+    )
+    first_at = models.DateTimeField(null=True, help_text="`created` of the first event that told of it")
+    first_event = models.CharField(max_length=255, blank=True, db_default="")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="a_discount_is_mirrored_once")]
@@ -265,6 +318,38 @@ class Snapshot(models.Model):
         return f"{self.subscription_id} {self.event_id}"
 
 
+class CompletedItems(models.Model):
+    """The items that an event's list was too short for, fetched while that event was still the last word."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    event_id = models.CharField(max_length=255)
+    items = models.JSONField(help_text="as `layouts.Item` writes them")
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["customer", "event_id"], name="an_event_s_items_are_completed_once")]
+
+    def __str__(self) -> str:
+        return self.event_id
+
+
+class SubscriptionSchedule(Mirrored):
+    """What a subscription will become, phase by phase, as `layouts.schedule` reads it."""
+
+    source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="+")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="schedules")
+    subscription_id = models.CharField(max_length=255, blank=True)
+    status = models.CharField(max_length=20, blank=True)
+    currency = models.CharField(max_length=3, blank=True)
+    end_behavior = models.CharField(max_length=20, blank=True)
+    phases = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="a_schedule_is_mirrored_once")]
+
+    def __str__(self) -> str:
+        return self.stripe_id
+
+
 class Invoice(Mirrored):
     source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="+")
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
@@ -287,7 +372,8 @@ class Invoice(Mirrored):
     paid_at = models.DateTimeField(null=True)
     voided_at = models.DateTimeField(null=True)
     uncollectible_at = models.DateTimeField(null=True)
-    has_all_lines = models.BooleanField(default=True)
+    has_all_lines = models.BooleanField(default=True, help_text="the last event had them")
+    has_fetched_lines = models.BooleanField(default=False, db_default=False, help_text="they were read")
     last_failed_at = models.DateTimeField(null=True, help_text="`created` of the latest invoice.payment_failed")
 
     class Meta:
@@ -315,6 +401,7 @@ class InvoiceLine(models.Model):
     description = models.TextField(blank=True)
     period_start_at = models.DateTimeField(null=True)
     period_end_at = models.DateTimeField(null=True)
+    inclusive_taxes = models.JSONField(null=True, help_text="taxes inside the amount, as `layouts` reads them")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["invoice", "stripe_id"], name="an_invoice_holds_a_line_once")]
@@ -381,6 +468,24 @@ class Dispute(Mirrored):
         return self.stripe_id
 
 
+class DisputeRuling(models.Model):
+    """How a dispute ended, as one event told it: `lost` or `won`."""
+
+    source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="+")
+    dispute_id = models.CharField(max_length=255)
+    event_id = models.CharField(max_length=255)
+    at = models.DateTimeField(help_text="the event's `created`")
+    status = models.CharField(max_length=40)
+    is_live = models.BooleanField(default=True)
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["source", "event_id"], name="an_event_rules_once")]
+        indexes = [Index(fields=["source", "dispute_id"], name="rulings_of_a_dispute")]
+
+    def __str__(self) -> str:
+        return f"{self.dispute_id} {self.status}"
+
+
 class Payout(Mirrored):
     source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="+")
     status = models.CharField(max_length=20, blank=True)
@@ -393,3 +498,65 @@ class Payout(Mirrored):
 
     def __str__(self) -> str:
         return self.stripe_id
+
+
+# ---- what payloads lack and Stripe must be asked for ----
+
+
+class FetchKind(models.TextChoices):
+    PRICE = "price"
+    COUPON = "coupon"
+    SUBSCRIPTION = "subscription"
+    SCHEDULE = "subscription_schedule"
+    INVOICE = "invoice"
+    CHARGE = "charge"
+
+
+class FetchState(models.TextChoices):
+    WAITING = "waiting"
+    DONE = "done"
+    PARKED = "parked"
+
+
+class OwedFetch(models.Model):
+    """One object to read from Stripe's API; the row is the queue, and however many customers wait it is read once."""
+
+    source = models.ForeignKey(StripeSource, on_delete=models.PROTECT, related_name="fetches")
+    kind = models.CharField(max_length=30, choices=FetchKind.choices)
+    stripe_id = models.CharField(max_length=255)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+", null=True)
+    state = models.CharField(max_length=10, choices=FetchState.choices, default=FetchState.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()
+    leased_until = models.DateTimeField(null=True)
+    code = models.CharField(max_length=50, blank=True, help_text="why it waits or is parked")
+    error = models.TextField(blank=True)
+    asked_at = models.DateTimeField(null=True, help_text="when the last request that was answered was sent")
+    created_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "owed fetch"
+        verbose_name_plural = "owed fetches"
+        constraints = [UniqueConstraint(fields=["source", "kind", "stripe_id"], name="a_fetch_is_owed_once")]
+        indexes = [
+            Index(fields=["due_at", "id"], name="fetches_due", condition=Q(state="waiting")),
+            Index(fields=["state", "id"], name="fetches_by_state", condition=~Q(state="done")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.stripe_id}"
+
+
+class FetchWaiter(models.Model):
+    """A customer whose MRR lacks what a fetch brings; gone once the ledger was brought in step with it."""
+
+    fetch = models.ForeignKey(OwedFetch, on_delete=models.CASCADE, related_name="waiters")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    due_at = models.DateTimeField(null=True, help_text="not before; null = at once")
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["fetch", "customer"], name="a_customer_waits_for_a_fetch_once")]
+
+    def __str__(self) -> str:
+        return f"{self.customer_id} waits for {self.fetch_id}"

@@ -29,12 +29,19 @@ def in_order(events: Iterable[Event]) -> list[Event]:
 
     Stripe's `created` has whole seconds, so ties are normal. Within a second: what creates the object first, what
     deletes it last; between them the order in which most events begin with the state that the one before left; then
-    by what usually comes first; then by event id. The result depends on the set of events alone.
+    by what usually comes first; then by event id. A fetched state comes after all events of its second. The result
+    depends on the set of events alone.
     """
     ordered: list[Event] = []
     for second in _seconds(events):
+        if len(second) == 1:
+            ordered += second
+            continue
+        fetched = sorted([event for event in second if event.event_type == FETCHED], key=lambda event: event.event_id)
+        told = [event for event in second if event.event_type != FETCHED] if fetched else second
         known = ordered[-1].state if ordered else None
-        ordered += second if len(second) == 1 else in_order_within_a_second(second, known=known)
+        ordered += told if len(told) == 1 else in_order_within_a_second(told, known=known) if told else []
+        ordered += fetched
     return ordered
 
 
@@ -49,6 +56,7 @@ def needs_known_state(events: Sequence[Told]) -> bool:
     return len(events) > 1 and not any(event.event_type.endswith(CREATED) for event in events)
 
 
+FETCHED: Final = "fetched"  # the type of what was read from Stripe's API instead of told by an event
 SEARCHED: Final = 8  # larger groups are chained greedily
 CREATED: Final = ".created"
 USUAL: Final = {

@@ -8,7 +8,11 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One subscription item with its price's terms. Amounts are Stripe's decimal text in minor units."""
+    """One subscription item with its price's terms. Amounts are Stripe's decimal text in minor units.
+
+    `price_currency` is set only when it is not the subscription's: the amount is then one of the price's currency
+    options, and `unit_amount_decimal` is None. `inclusive_tax` is the percentage inside by the item's own rates.
+    """
 
     id: str
     price: str
@@ -25,6 +29,9 @@ class Item:
     round: str | None = None
     is_custom: bool = False
     period_end: int | None = None
+    price_currency: str | None = None
+    tax_behavior: str | None = None
+    inclusive_tax: str | None = None
     discounts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -39,8 +46,10 @@ class Item:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Item:
         """Return the item that to_json wrote."""
-        empty: dict[str, Any] = {"quantity": None, "unit_amount_decimal": None}
-        return cls(**{**empty, **stored, "discounts": tuple(stored.get("discounts", ()))})
+        found: dict[str, Any] = {"quantity": None, "unit_amount_decimal": None, **stored}
+        if "discounts" in found:
+            found["discounts"] = tuple(found["discounts"])
+        return cls(**found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class SubscriptionState:
     pause_behavior: str | None = None
     cancellation_reason: str | None = None
     cancellation_feedback: str | None = None
+    inclusive_tax: str | None = None
     discounts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -75,8 +85,10 @@ class SubscriptionState:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> SubscriptionState:
         """Return the state that to_json wrote."""
-        items = tuple([Item.from_json(item) for item in stored["items"]])
-        return cls(**{**stored, "items": items, "discounts": tuple(stored.get("discounts", ()))})
+        found = {**stored, "items": tuple([Item.from_json(item) for item in stored["items"]])}
+        if "discounts" in found:
+            found["discounts"] = tuple(found["discounts"])
+        return cls(**found)
 
 
 _ITEM_PLAIN: Final = tuple([field.name for field in fields(Item) if field.name not in ("discounts", "is_custom")])
@@ -120,11 +132,15 @@ class SubscriptionRow:
     metadata: dict[str, str]
     discounts: tuple[DiscountRow, ...] = ()
     coupons: tuple[CouponRow, ...] = ()
+    tax_rates: tuple[TaxRateRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """A price. Amounts are Stripe's decimal text in minor units; `tiers` is None when they did not travel."""
+    """A price. Amounts are Stripe's decimal text in minor units; `tiers` is None when they did not travel.
+
+    `currency_options` likewise: by currency, `unit_amount_decimal` and `tiers`.
+    """
 
     id: str
     created: int | None
@@ -140,6 +156,7 @@ class PriceRow:
     tiers: list[dict[str, Any]] | None
     transform_quantity: dict[str, Any] | None
     is_active: bool
+    currency_options: dict[str, dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +169,10 @@ class ProductRow:
 
 @dataclass(frozen=True, slots=True)
 class LineRow:
-    """One line of an invoice; amounts in minor units, negative for credits."""
+    """One line of an invoice; amounts in minor units, negative for credits.
+
+    `inclusive_taxes` are those inside its amount: `amount`, `taxable` and `rate` (its id); None where not told.
+    """
 
     id: str
     amount_minor: int
@@ -166,6 +186,7 @@ class LineRow:
     description: str
     period_start: int | None
     period_end: int | None
+    inclusive_taxes: tuple[dict[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +217,7 @@ class InvoiceRow:
     uncollectible: int | None
     has_all_lines: bool
     lines: tuple[LineRow, ...]
+    tax_rates: tuple[TaxRateRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +273,10 @@ class PayoutRow:
 
 @dataclass(frozen=True, slots=True)
 class CouponRow:
-    """A coupon's terms; `percent_off` is decimal text, `applies_to` None when it did not travel."""
+    """A coupon's terms; `percent_off` is decimal text.
+
+    None when they did not travel: `applies_to` (product ids) and `currency_options` (minor units off, by currency).
+    """
 
     id: str
     created: int | None
@@ -263,11 +288,12 @@ class CouponRow:
     duration_in_months: int | None
     applies_to: list[str] | None
     is_valid: bool
+    currency_options: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DiscountRow:
-    """A coupon as applied to a customer or a subscription; either may be empty."""
+    """A coupon as applied: to a customer (`is_of_customer`), or to a subscription, an item or an invoice of it."""
 
     id: str
     customer: str
@@ -276,3 +302,32 @@ class DiscountRow:
     start: int | None
     end: int | None
     coupons: tuple[CouponRow, ...] = ()
+    is_of_customer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaxRateRow:
+    """An inclusive tax rate; `percentage` is decimal text."""
+
+    id: str
+    percentage: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A subscription schedule; `subscription` is empty until it begins.
+
+    `phases`: `start`, `end`, `trial_end` (Unix seconds), `discounts` (ids, or `coupon:` and a coupon's id) and `items`
+    (`price`, `quantity`, `discounts`). `prices` and `coupons` are those that travelled whole.
+    """
+
+    id: str
+    customer: str
+    created: int | None
+    subscription: str
+    status: str
+    currency: str
+    end_behavior: str
+    phases: list[dict[str, Any]]
+    coupons: tuple[CouponRow, ...] = ()
+    prices: tuple[dict[str, Any], ...] = ()

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from django.db import transaction
+from django.utils import timezone
 
+from billing import owed
 from billing.models import SigningSecret, StripeEvent, StripeSource
 
 
@@ -61,6 +63,8 @@ def add(
         source.account_id = source.account_id if account_id is None else account_id
         source.history_from = history_from or source.history_from
         source.save()
+        if api_key:
+            owed.resume(source.pk, now=timezone.now())
         if remove_last4:
             remove_secret(source, remove_last4)
         for secret in signing_secrets:

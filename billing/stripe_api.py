@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -30,11 +33,88 @@ class NotAllowed(StripeError):
     """The key is wrong, or lacks a right; the text says which."""
 
 
+class WrongKey(NotAllowed):
+    """Stripe does not know the key (any more)."""
+
+
 class Busy(StripeError):
     """Too many calls now, or Stripe is down: try again later."""
 
 
-def client(source: StripeSource) -> StripeClient:
+class RateLimited(Busy):
+    """Stripe takes no more calls of this account for now: all of them wait."""
+
+
+class Reader:
+    """Reads one account no faster than Stripe allows: 100 calls a second live, 25 in test mode, 25 an endpoint.
+
+    The buckets are a process's own; whoever makes many calls does so from one process. Methods raise StripeError.
+    """
+
+    def __init__(self, source: StripeSource) -> None:
+        # A failed call is tried again by whoever asked: it knows what else it has to do.
+        self._client = client(source, retries=0)
+        self._source_pk = source.pk
+        self._per_second = LIVE_PER_SECOND if source.livemode else TEST_PER_SECOND
+
+    def one(self, kind: str, stripe_id: str, *, expand: Sequence[str] = ()) -> dict[str, Any]:
+        """Read one object as plain JSON; `kind` as for `retrieve`."""
+        self._wait(kind)
+        return retrieve(self._client, kind, stripe_id, expand=expand)
+
+    def all(self, kind: str, *of: str, **filters: Any) -> list[dict[str, Any]]:
+        """Read a whole list, page by page; `kind` may go down, as `invoices.line_items` of an invoice's id does."""
+        found: list[dict[str, Any]] = []
+        while True:
+            self._wait(kind)
+            asked = {**filters, "limit": PAGE} | ({"starting_after": found[-1]["id"]} if found else {})
+            with _in_our_words():
+                service: Any = self._client.v1
+                for name in kind.split("."):
+                    service = getattr(service, name)
+                page = service.list(*of, asked)
+            found += [row.to_dict(for_json=True) for row in page.data]
+            if not page.has_more or not page.data:
+                return found
+
+    def _wait(self, endpoint: str) -> None:
+        _bucket(f"{self._source_pk}", self._per_second).take()
+        _bucket(f"{self._source_pk} {endpoint}", ENDPOINT_PER_SECOND).take()
+
+
+PAGE: Final = 100
+LIVE_PER_SECOND: Final = 100.0
+TEST_PER_SECOND: Final = 25.0
+ENDPOINT_PER_SECOND: Final = 25.0
+
+
+class Bucket:
+    """Lets so many calls a second through and makes the others wait; for the threads of one process."""
+
+    def __init__(self, per_second: float) -> None:
+        self._gap = 1.0 / per_second
+        self._next_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next_at)
+            self._next_at = at + self._gap
+        if at > now:
+            time.sleep(at - now)
+
+
+_buckets: dict[str, Bucket] = {}
+_making = threading.Lock()
+
+
+def _bucket(name: str, per_second: float) -> Bucket:
+    with _making:
+        return _buckets.setdefault(name, Bucket(per_second))
+
+
+def client(source: StripeSource, *, retries: int = RETRIES) -> StripeClient:
     """Return the client of a source's account; raises NotAllowed when it has no API key."""
     import stripe
 
@@ -45,7 +125,7 @@ def client(source: StripeSource) -> StripeClient:
         source.api_key,
         stripe_version=API_VERSION,
         stripe_account=source.account_id or None,
-        max_network_retries=RETRIES,
+        max_network_retries=retries,
         base_addresses=addresses,
         http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
     )
@@ -69,14 +149,53 @@ def _in_our_words() -> Iterator[None]:
 
     try:
         yield
-    except (stripe.AuthenticationError, stripe.PermissionError) as error:
-        raise NotAllowed(_told(error)) from None
-    except (stripe.RateLimitError, stripe.APIConnectionError) as error:
+    except stripe.AuthenticationError as error:
+        raise WrongKey(_told(error)) from None
+    except stripe.PermissionError as error:
+        raise NotAllowed(_lacking(error) or _told(error)) from None
+    except stripe.RateLimitError as error:
+        # An object that another call holds is no limit of the account.
+        body: Any = error.json_body or {}
+        is_held = body.get("error", {}).get("code") == "lock_timeout"
+        raise (Busy if is_held else RateLimited)(_told(error)) from None
+    except stripe.APIConnectionError as error:
         raise Busy(_told(error)) from None
     except stripe.InvalidRequestError as error:
         raise (NotFound if error.http_status == 404 else StripeError)(_told(error)) from None
     except stripe.StripeError as error:
         raise (Busy if (error.http_status or 500) >= 500 else StripeError)(_told(error)) from None
+
+
+# Stripe's names of rights, as the page that makes restricted keys shows them.
+RESOURCES: Final = {
+    "balance_transaction_source": "Balance transaction sources",
+    "charge": "Charges",
+    "coupon": "Coupons",
+    "credit_note": "Credit notes",
+    "customer": "Customers",
+    "dispute": "Disputes",
+    "event": "Events",
+    "invoice": "Invoices",
+    "payment_intent": "PaymentIntents",
+    "payout": "Payouts",
+    "plan": "Prices",
+    "product": "Products",
+    "promotion_code": "Promotion codes",
+    "subscription": "Subscriptions",
+    "tax_rate": "Tax rates",
+    "webhook": "Webhook Endpoints",
+}
+RIGHT: Final = re.compile(r"rak_(\w+?)_(read|write)\b")
+
+
+def _lacking(error: Any) -> str:
+    """Name the missing right as people see it, with Stripe's own name for those who look for that."""
+    found = RIGHT.search(str(error.user_message or ""))
+    if found is None:
+        return ""
+    resource, access = found.groups()
+    shown = RESOURCES.get(resource, resource.replace("_", " ").capitalize())
+    return f"The key lacks {access} access to {shown} ({found[0]}). Grant it in Stripe: Developers, API keys."
 
 
 def _told(error: Any) -> str:

@@ -200,3 +200,107 @@ def test_what_we_do_not_need_may_be_odd():
     row = layouts.customer(builders.customer() | odd)
 
     assert (row.metadata, row.address, row.name, len(row.email)) == ({"b": "2"}, {}, "", 512)
+
+
+# ---- what bears on MRR beside the plain price ----
+
+
+def item_of(**fields: Any) -> Any:
+    sub = builders.subscription(items=[builders.item(**fields.pop("item", {}), sold=builders.price(**fields))])
+    return layouts.subscription_state(sub).items[0]
+
+
+def test_an_amount_in_the_price_s_own_currency_is_not_that_of_a_subscription_in_another():
+    sub = builders.subscription(currency="eur", items=[builders.item(sold=builders.price(amount=1000))])
+    found = layouts.subscription_state(sub).items[0]
+
+    assert (found.currency, found.price_currency, found.unit_amount_decimal) == ("eur", "usd", None)
+    assert item_of(amount=1000).price_currency is None
+    assert SubscriptionState.from_json(layouts.subscription_state(sub).to_json()) == layouts.subscription_state(sub)
+
+
+RATE = {"id": "txr_1", "object": "tax_rate", "inclusive": True, "percentage": "21"}
+OUTSIDE = {"id": "txr_2", "object": "tax_rate", "inclusive": False, "percentage": "5"}
+
+
+@pytest.mark.parametrize(
+    ("price", "own", "default", "expected"),
+    [
+        ({}, [], [], (None, None, None)),
+        ({"tax_behavior": "exclusive"}, [], [], (None, None, None)),
+        ({"tax_behavior": "inclusive"}, [], [], ("inclusive", None, None)),
+        ({}, [RATE], [], ("inclusive", "21", None)),
+        ({}, [], [RATE], ("inclusive", None, "21")),
+        ({}, [OUTSIDE], [RATE], (None, None, "21")),
+        ({}, [RATE, {**RATE, "id": "txr_3", "percentage": "1.5"}, OUTSIDE], [], ("inclusive", "22.5", None)),
+    ],
+)
+def test_tax_is_inside_by_the_price_or_by_the_rates_that_apply(price, own, default, expected):
+    items = [builders.item(sold=builders.price(**price), tax_rates=own)]
+    state = layouts.subscription_state(builders.subscription(items=items, default_tax_rates=default))
+
+    assert (state.items[0].tax_behavior, state.items[0].inclusive_tax, state.inclusive_tax) == expected
+
+
+def test_taxes_inside_a_line_are_the_same_in_both_layouts():
+    new = {"amount": 2100, "tax_behavior": "inclusive", "tax_rate_details": {"tax_rate": "txr_1"},
+           "taxable_amount": 10_000}  # fmt: skip
+    old = {"amount": 2100, "inclusive": True, "tax_rate": RATE, "taxable_amount": 10_000}
+    outside = {"amount": 500, "tax_behavior": "exclusive", "taxable_amount": 10_000}
+    newest = layouts.invoice(builders.invoice(lines=[builders.line(taxes=[new, outside])])).lines[0]
+    oldest = builders.line(tax_amounts=[old], tax_rates=[RATE])
+    del oldest["taxes"]
+    invoice = layouts.invoice(builders.invoice(lines=[oldest]))
+
+    assert newest.inclusive_taxes == invoice.lines[0].inclusive_taxes
+    assert newest.inclusive_taxes == ({"amount": 2100, "taxable": 10_000, "rate": "txr_1"},)
+    assert [(rate.id, rate.percentage) for rate in invoice.tax_rates] == [("txr_1", "21")]
+
+
+def test_a_schedule_s_phases_name_prices_discounts_and_coupons():
+    phase = {
+        "start_date": T0,
+        "end_date": T0 + 100,
+        "currency": "eur",
+        "trial_end": T0 + 50,
+        "discounts": [{"coupon": "TEN", "discount": None}, {"coupon": None, "discount": "di_1"}],
+        "items": [{"price": "price_1", "quantity": 3, "discounts": []}, {"price": "price_2", "discounts": []}],
+    }
+    obj = {"id": "sub_sched_1", "object": "subscription_schedule", "customer": "cus_1", "phases": [phase],
+           "status": "not_started", "end_behavior": "cancel", "subscription": None}  # fmt: skip
+
+    found = layouts.schedule(obj)
+
+    assert (found.subscription, found.currency, found.end_behavior) == ("", "eur", "cancel")
+    assert found.phases == [
+        {
+            "start": T0,
+            "end": T0 + 100,
+            "trial_end": T0 + 50,
+            "discounts": ["coupon:TEN", "di_1"],
+            "items": [
+                {"price": "price_1", "quantity": 3, "discounts": []},
+                {"price": "price_2", "quantity": None, "discounts": []},
+            ],
+        }
+    ]
+
+
+def test_a_discount_on_a_subscription_an_item_or_an_invoice_is_not_the_customer_s():
+    plain = {"id": "di_1", "object": "discount", "customer": "cus_1", "source": {"type": "coupon", "coupon": "TEN"}}
+
+    assert layouts.discount(plain).is_of_customer
+    for smaller in ("subscription", "subscription_item", "invoice", "invoice_item"):
+        assert not layouts.discount(plain | {smaller: "x_1"}).is_of_customer
+
+
+def test_a_price_s_other_currencies_are_read_where_they_travel():
+    options = {"EUR": {"unit_amount": 900}, "jpy": {"unit_amount": None, "tiers": [{"up_to": None}]}}
+
+    found = layouts.price(builders.price(currency_options=options)).currency_options
+
+    assert found == {
+        "eur": {"unit_amount_decimal": "900"},
+        "jpy": {"unit_amount_decimal": None, "tiers": [{"up_to": None}]},
+    }
+    assert layouts.price(builders.price()).currency_options is None
