@@ -10,7 +10,18 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from mrr.engine.money import major_exact
-from mrr.models import CohortRollup, CustomerBalance, LedgerEntry, MonthRollup
+from mrr.models import (
+    BookAction,
+    CheckRun,
+    CohortRollup,
+    CustomerBalance,
+    LedgerEntry,
+    MonthRollup,
+    PolicyVersion,
+    Repricing,
+    Seal,
+    SubscriptionLink,
+)
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -47,8 +58,9 @@ class LedgerEntryAdmin(ReadOnly):
         "reverses",
         "event_ids",
         "written_lines",
+        "digest",
     )
-    readonly_fields = ("amount", "written_lines")
+    readonly_fields = ("amount", "written_lines", "digest")
 
     @admin.display(description="Amount, exact")
     def amount(self, entry: LedgerEntry) -> str:
@@ -92,3 +104,52 @@ class CohortRollupAdmin(ReadOnly):
     list_filter = ("currency", "source", "cohort")
     list_select_related = ("source",)
     ordering = ("-cohort", "month", "source", "currency")
+
+
+@admin.register(PolicyVersion)
+class PolicyVersionAdmin(ReadOnly):
+    """The rules of each time; `set_policy` adds a version."""
+
+    list_display = ("version", "preset", "changed", "made_by", "made_at")
+    ordering = ("-version",)
+
+
+@admin.register(Repricing)
+class RepricingAdmin(ReadOnly):
+    list_display = ("version", "customers", "posted", "reversed", "touched_at", "finished_at")
+    ordering = ("-version",)
+
+
+@admin.register(SubscriptionLink)
+class SubscriptionLinkAdmin(ReadOnly):
+    """Replacements across customers; `link_subscriptions` makes and undoes them."""
+
+    list_display = ("predecessor", "successor", "source", "made_by", "made_at", "undone_by", "undone_at")
+    list_filter = ("source",)
+    list_select_related = ("source",)
+    search_fields = ("=predecessor", "=successor")
+    ordering = ("-made_at", "-id")
+
+
+@admin.register(BookAction)
+class BookActionAdmin(ReadOnly):
+    """Months closed, asked to be reopened and reopened; `close_month` and `reopen_month` add to them."""
+
+    list_display = ("number", "month", "kind", "made_by", "made_at", "entries", "policy_version", "manner", "reason")
+    list_filter = ("kind",)
+    list_select_related = ("made_by",)
+    ordering = ("-number",)
+
+
+@admin.register(Seal)
+class SealAdmin(ReadOnly):
+    list_display = ("number", "made_at", "entries", "last_entry", "digest")
+    ordering = ("-number",)
+
+
+@admin.register(CheckRun)
+class CheckRunAdmin(ReadOnly):
+    """What the nightly checks found."""
+
+    list_display = ("started_at", "finished_at", "stage", "customers", "entries", "differences", "findings")
+    ordering = ("-id",)

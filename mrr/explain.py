@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from babel.numbers import get_currency_symbol
-
-from mrr.engine.money import exponent, shown
+from billing import selectors as billing
+from mrr import policies, selectors
+from mrr.engine import formulas
+from mrr.engine.money import shown
+from mrr.engine.policy import DEFAULT, MetricPolicy, differences
+from mrr.engine.terms import Terms
+from mrr.models import LedgerEntry
 from mrr.selectors import Line, Movement
-
-LOCALE = "en_US"
-_MONTHS = {"month": (1, 1), "year": (1, 12), "week": (52, 12), "day": (365, 12)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class Side:
     def minor(self) -> int:
         return shown(self.micros)
 
+    @property
+    def full(self) -> Terms:
+        """The terms with what a ledger line leaves out."""
+        return Terms.from_json(self.terms)
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedLine:
@@ -36,6 +41,67 @@ class ExplainedLine:
     line: Line
     before: Side | None
     after: Side | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemNow:
+    """An item that counts now, as the last line about it left it."""
+
+    subscription: str
+    item: str
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that made an entry: its lines, the sum written out, its events with their bodies, the policy."""
+
+    entry: Movement
+    lines: list[ExplainedLine]
+    written: str
+    events: list[billing.EventDetail]
+    policy: MetricPolicy
+
+
+def explanation(name: str) -> Explanation | None:
+    """Return what made an entry, named by its key or our number; None when there is none. Bodies hold personal data."""
+    if name.isascii() and name.isdigit():
+        name = LedgerEntry.objects.filter(pk=int(name)).values_list("key", flat=True).first() or ""
+    entry = selectors.movement(name)
+    if entry is None:
+        return None
+    events = [
+        event for event_id in entry.event_ids for event in billing.event_details(event_id, source_pks=[entry.source_pk])
+    ]
+    policy = policies.version(entry.policy_version) or DEFAULT
+    return Explanation(entry, explained(entry), sum_written(entry), events, policy)
+
+
+def policy_named(version: int) -> str:
+    """Name a version of the policy by what it does otherwise than our own preset: `2: churn_at request`."""
+    return policy_written(policies.version(version) or DEFAULT)
+
+
+def policy_written(policy: MetricPolicy) -> str:
+    settings = ", ".join(f"{key} {theirs}" for key, (_, theirs) in differences(DEFAULT, policy).items())
+    return f"{policy.version}: {settings}" if settings else f"{policy.version}: our own preset"
+
+
+def items_now(standing: Iterable[Movement]) -> list[ItemNow]:
+    """Return the items that standing movements (one customer's, one currency, oldest first) leave, the largest first.
+
+    Together they are the customer's MRR, exactly.
+    """
+    found: dict[tuple[str, str], Side] = {}
+    for entry in standing:
+        for line in entry.lines:
+            side = _side(line.after, entry.currency)
+            if side is None or not side.micros:  # what costs nothing may leave without an entry
+                found.pop((line.subscription, line.item), None)
+            else:
+                found[line.subscription, line.item] = side
+    rows = [ItemNow(subscription, item, side) for (subscription, item), side in found.items()]
+    return sorted(rows, key=lambda row: (-row.side.micros, row.subscription, row.item))
 
 
 def explained(entry: Movement) -> list[ExplainedLine]:
@@ -47,53 +113,23 @@ def explained(entry: Movement) -> list[ExplainedLine]:
 
 
 def sum_written(entry: Movement) -> str:
-    """Write an entry's amount as the sum of its lines: after, less before, and the exact total.
+    """Write an entry's amount as the sum of its lines: after, less before, and the total rounded to micros.
 
     `$30.00 × 8 ÷ 1 month − $30.00 × 5 ÷ 1 month = $90.00`; a reversal turns the whole sum around.
     """
     lines = explained(entry)
-    terms = [("+", line.after) for line in lines if line.after] + [("−", line.before) for line in lines if line.before]
-    text = " ".join(f"{sign} {side.formula}" for sign, side in terms).removeprefix("+ ")
+    parts = [("+", line.after) for line in lines if line.after] + [("−", line.before) for line in lines if line.before]
+    written = [(sign, side.formula if len(parts) == 1 else formulas.term(side.formula)) for sign, side in parts]
+    text = " ".join(f"{sign} {part}" for sign, part in written).removeprefix("+ ")
     if entry.reverses:
         text = f"−({text})"
-    sign = "−" if entry.amount_micros < 0 else ""
-    return f"{text} = {sign}{price(str(Decimal(abs(entry.amount_micros)).scaleb(-6)), entry.currency)}"
+    return f"{text} = {formulas.exact(entry.amount_micros, entry.currency)}"
 
 
 def formula(terms: Mapping[str, Any], currency: str) -> str:
-    """Write an item's monthly amount as people compute it: `$30.00 × 5 ÷ 1 month`, `$10.00 × 1 × 52 ÷ 12 months`.
-
-    A week counts as 52 a year and a day as 365. Without an amount the price is not known yet.
-    """
-    if terms.get("unit_amount_decimal") is None:
-        return "price not known yet"
-    times, months = _MONTHS[terms["interval"]]
-    months *= terms["interval_count"]
-    quantity = terms["quantity"] if terms.get("quantity") is not None else 1
-    parts = [price(terms["unit_amount_decimal"], currency), _units(quantity, terms)]
-    if times > 1:
-        parts.append(str(times))
-    return f"{' × '.join(parts)} ÷ {months} {'month' if months == 1 else 'months'}"
-
-
-def price(unit_amount_decimal: str, currency: str) -> str:
-    """Write a unit amount (decimal text of minor units) in major units, with all its decimals: `$0.0015`, `¥12000`."""
-    places = exponent(currency)
-    amount = Decimal(unit_amount_decimal).scaleb(-places)
-    digits = -int(amount.normalize().as_tuple().exponent)
-    symbol = get_currency_symbol(currency.upper(), locale=LOCALE)
-    space = "\u00a0" if symbol[-1].isalpha() else ""
-    return f"{symbol}{space}{amount:,.{max(digits, places)}f}"
+    """Write an item's monthly amount as people compute it, from its terms as a ledger line keeps them."""
+    return formulas.formula(Terms.from_json({"micros": 0, **terms}), currency)
 
 
 def _side(terms: Mapping[str, Any] | None, currency: str) -> Side | None:
     return Side(terms, terms["micros"], formula(terms, currency)) if terms else None
-
-
-def _units(quantity: int, terms: Mapping[str, Any]) -> str:
-    size = terms.get("divide_by")
-    if not size:
-        return f"{quantity:,}"
-    up = terms.get("round") == "up"
-    packages = -(-quantity // size) if up else quantity // size
-    return f"{packages:,} (packages of {size:,} in {quantity:,}, rounded {'up' if up else 'down'})"

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
 from billing.selectors import History
-from mrr import rollups
+from mrr import as_closed, books, fx, links, policies, rollups
 from mrr.engine.movements import Movement, Replay, line_as_json, line_from_json, reconcile, replay
-from mrr.engine.policy import DEFAULT
+from mrr.engine.policy import MetricPolicy
 from mrr.models import CustomerBalance, LedgerEntry
 from mrr.rollups import Standing
+
+BALANCE_COLUMNS = (
+    "mrr_micros",
+    "scheduled_micros",
+    "incomplete_items",
+    "first_paid_at",
+    "cohort_month",
+    "acquired_micros",
+    "last_movement_at",
+    "usage_micros",
+    "clock_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +39,74 @@ class Posted:
     entries: dict[int, LedgerEntry]
     sequence: int
     balances: dict[str, CustomerBalance]
+    rows: list[LedgerEntry]  # all of them, oldest first
 
 
-def post(histories: Mapping[int, History], *, now: datetime) -> list[LedgerEntry]:
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A customer whose ledger gets entries."""
+
+    history: History
+    known: Posted
+    found: Replay
+    entries: list[LedgerEntry]
+
+
+def post(histories: Mapping[int, History], *, now: datetime, is_told: bool = True) -> list[LedgerEntry]:
     """Bring the ledger of these customers in step with their histories and return the entries added.
 
     The caller holds the customers' rows locked and a transaction open. Movements that are missing become entries,
-    entries that no longer hold get a reversal; balances and roll-ups move by the difference.
+    entries that no longer hold get a reversal; balances and roll-ups move by the difference. With `is_told` false the
+    entries count as no news: a change of policy, a repair.
     """
-    posted = _posted(list(histories))
+    in_force = policies.in_force()
+    policy = in_force.policy
+    posted = posted_of(list(histories))
     added: list[LedgerEntry] = []
     balances: list[CustomerBalance] = []
-    months: rollups.Sums = {}
-    cohorts: rollups.Sums = {}
-    for customer_pk, history in histories.items():
+    changed: list[Changed] = []
+    for customer_pk, history in links.linked(histories, policy=policy).items():
         known = posted[customer_pk]
-        found = replayed(history, now=now)
-        entries = _difference(history, known, found, now=now)
-        changed = _balances(history, known, found, entries)
-        balances += changed
+        found = replayed(history, now=now, policy=policy)
+        told_from = in_force.told_from(customer_pk) if is_told else None
+        entries = _difference(history, known, found, policy, now=now, told_from=told_from)
+        balances += wrong_balances(history, known.balances, found)
         if entries:
             added += entries
-            _move_rollups(history, known, found, months, cohorts)
+            changed.append(Changed(history, known, found, entries))
     if added:
+        books.enter(added)
         LedgerEntry.objects.bulk_create(added)
     if balances:
         CustomerBalance.objects.bulk_create(
             balances,
             update_conflicts=True,
             unique_fields=["customer", "currency"],
-            update_fields=[
-                "mrr_micros",
-                "scheduled_micros",
-                "incomplete_items",
-                "first_paid_at",
-                "cohort_month",
-                "acquired_micros",
-                "last_movement_at",
-            ],
+            update_fields=BALANCE_COLUMNS,
         )
-    if months or cohorts:
-        rollups.apply(months, cohorts)
+    if changed:
+        _move_rollups(changed)
     return added
 
 
-def replayed(history: History, *, now: datetime) -> Replay:
-    """Return what the engine makes of one customer's history."""
+def look_again(customer_pk: int, *, at: datetime) -> None:
+    """Put off what the clock has due for a customer that could not be posted."""
+    CustomerBalance.objects.filter(customer_id=customer_pk, clock_at__lt=at).update(clock_at=at)
+
+
+def replayed(history: History, *, now: datetime, policy: MetricPolicy) -> Replay:
+    """Return what the engine makes of one customer's history under a policy."""
     history_from = None
     if history.history_from is not None:
         start = datetime.combine(history.history_from, datetime.min.time(), reporting_zone())
         history_from = int(start.timestamp())
     return replay(
-        history.steps, as_of=int(now.timestamp()), deleted=history.deleted, history_from=history_from, policy=DEFAULT
+        history.steps,
+        as_of=int(now.timestamp()),
+        deleted=history.deleted,
+        history_from=history_from,
+        facts=history.facts,
+        policy=policy,
     )
 
 
@@ -93,47 +121,100 @@ def month_of(at: int) -> date:
 
 def standing_of(customer_pks: Sequence[int]) -> dict[int, list[Movement]]:
     """Return the standing ledger of customers as the engine's values."""
-    return {pk: [m for m, keys in known.standing.items() for _ in keys] for pk, known in _posted(customer_pks).items()}
+    return {pk: [movement for movement, _ in stands] for pk, stands in standing_with_keys(customer_pks).items()}
+
+
+def standing_with_keys(customer_pks: Sequence[int]) -> dict[int, list[tuple[Movement, str]]]:
+    """Return the standing ledger of customers as the engine's values, each with the name of its entry, as posted."""
+    rows = list(
+        LedgerEntry.objects.filter(customer_id__in=customer_pks)
+        .order_by("customer_id", "sequence")
+        .values_list("customer_id", "pk", "key", "reverses_id", *MOVEMENT_COLUMNS)
+    )
+    reversed_pks = {reverses for _, _, _, reverses, *_ in rows if reverses is not None}
+    found: dict[int, list[tuple[Movement, str]]] = {pk: [] for pk in customer_pks}
+    for customer_pk, pk, key, reverses, *columns in rows:
+        if reverses is None and pk not in reversed_pks:
+            found[customer_pk].append((_movement(*columns), key))
+    return found
 
 
 # ---- what is posted ----
 
 
-def _posted(customer_pks: Sequence[int]) -> dict[int, Posted]:
-    found = {pk: Posted({}, {}, 0, {}) for pk in customer_pks}
+def posted_of(customer_pks: Sequence[int]) -> dict[int, Posted]:
+    """Return what is written down about customers."""
     rows = list(LedgerEntry.objects.filter(customer_id__in=customer_pks).order_by("customer_id", "sequence"))
+    last = {row.customer_id: row.sequence for row in rows}
+    found = {pk: Posted({}, {}, last.get(pk, 0), {}, []) for pk in customer_pks}
     reversed_pks = {row.reverses_id for row in rows if row.reverses_id is not None}
     for row in rows:
         known = found[row.customer_id]
-        if known.sequence < row.sequence:
-            known = found[row.customer_id] = replace(known, sequence=row.sequence)
+        known.rows.append(row)
         if row.reverses_id is None and row.pk not in reversed_pks:
             known.standing.setdefault(movement_of(row), []).append(row.pk)
             known.entries[row.pk] = row
-    for balance in CustomerBalance.objects.filter(customer_id__in=customer_pks):
-        found[balance.customer_id].balances[balance.currency] = balance
+    for pk, balances in balances_of(customer_pks).items():
+        found[pk].balances.update(balances)
     return found
+
+
+def balances_of(customer_pks: Sequence[int]) -> dict[int, dict[str, CustomerBalance]]:
+    """Return the balances kept of customers, by currency."""
+    found: dict[int, dict[str, CustomerBalance]] = {pk: {} for pk in customer_pks}
+    for balance in CustomerBalance.objects.filter(customer_id__in=customer_pks):
+        found[balance.customer_id][balance.currency] = balance
+    return found
+
+
+MOVEMENT_COLUMNS: Final = (
+    "type",
+    "reason",
+    "currency",
+    "amount_micros",
+    "paying_delta",
+    "effective_at",
+    "event_ids",
+    "lines",
+    "days_lapsed",
+)
 
 
 def movement_of(row: LedgerEntry) -> Movement:
     """Return a ledger row as the engine's value."""
+    return _movement(*[getattr(row, name) for name in MOVEMENT_COLUMNS])
+
+
+def _movement(
+    kind: str,
+    reason: str,
+    currency: str,
+    micros: int,
+    paying_delta: int,
+    effective_at: datetime,
+    event_ids: list[str],
+    lines: list[dict[str, Any]],
+    days_lapsed: int | None,
+) -> Movement:
     return Movement(
-        row.type,
-        row.reason,
-        row.currency,
-        row.amount_micros,
-        row.paying_delta,
-        int(row.effective_at.timestamp()),
-        tuple(row.event_ids),
-        tuple(line_from_json(line) for line in row.lines),
-        row.days_lapsed,
+        kind,
+        reason,
+        currency,
+        micros,
+        paying_delta,
+        int(effective_at.timestamp()),
+        tuple(event_ids),
+        tuple([line_from_json(line) for line in lines]),
+        days_lapsed,
     )
 
 
 # ---- what to add ----
 
 
-def _difference(history: History, known: Posted, found: Replay, *, now: datetime) -> list[LedgerEntry]:
+def _difference(
+    history: History, known: Posted, found: Replay, policy: MetricPolicy, *, now: datetime, told_from: int | None
+) -> list[LedgerEntry]:
     to_post, to_reverse = reconcile(found.movements, (m for m, keys in known.standing.items() for _ in keys))
     sequence = known.sequence
     entries: list[LedgerEntry] = []
@@ -142,14 +223,16 @@ def _difference(history: History, known: Posted, found: Replay, *, now: datetime
         place = taken.get(movement, 0)
         taken[movement] = place + 1
         sequence += 1
-        entries.append(_reversal(known.entries[known.standing[movement][place]], sequence, now))
+        entries.append(_reversal(known.entries[known.standing[movement][place]], sequence, policy, now))
     for movement in sorted(to_post, key=lambda movement: (movement.effective_at, movement.currency)):
         sequence += 1
-        entries.append(_entry(history, movement, sequence, now))
+        entry = _entry(history, movement, sequence, policy, now)
+        entry.is_live = movement.is_live and told_from is not None and movement.effective_at >= told_from
+        entries.append(entry)
     return entries
 
 
-def _entry(history: History, movement: Movement, sequence: int, now: datetime) -> LedgerEntry:
+def _entry(history: History, movement: Movement, sequence: int, policy: MetricPolicy, now: datetime) -> LedgerEntry:
     return LedgerEntry(
         key=new_key(),
         source_id=history.source_pk,
@@ -164,14 +247,12 @@ def _entry(history: History, movement: Movement, sequence: int, now: datetime) -
         event_ids=list(movement.event_ids),
         effective_at=datetime.fromtimestamp(movement.effective_at, UTC),
         posted_at=now,
-        book_month=month_of(movement.effective_at),
         days_lapsed=movement.days_lapsed,
-        is_live=movement.is_live,
-        policy_version=DEFAULT.version,
+        policy_version=policy.version,
     )
 
 
-def _reversal(entry: LedgerEntry, sequence: int, now: datetime) -> LedgerEntry:
+def _reversal(entry: LedgerEntry, sequence: int, policy: MetricPolicy, now: datetime) -> LedgerEntry:
     return LedgerEntry(
         key=new_key(),
         source_id=entry.source_id,
@@ -186,10 +267,9 @@ def _reversal(entry: LedgerEntry, sequence: int, now: datetime) -> LedgerEntry:
         event_ids=entry.event_ids,
         effective_at=entry.effective_at,
         posted_at=now,
-        book_month=entry.book_month,
         is_live=False,
-        policy_version=DEFAULT.version,
-        reverses_id=entry.pk,
+        policy_version=policy.version,
+        reverses=entry,
     )
 
 
@@ -201,7 +281,7 @@ def new_key() -> str:
 # ---- balances and roll-ups ----
 
 
-def _balances(history: History, known: Posted, found: Replay, entries: Sequence[LedgerEntry]) -> list[CustomerBalance]:
+def wrong_balances(history: History, kept: Mapping[str, CustomerBalance], found: Replay) -> list[CustomerBalance]:
     """Return the balance rows that differ from what is kept."""
     first: dict[str, Movement] = {}
     last: dict[str, Movement] = {}
@@ -210,7 +290,7 @@ def _balances(history: History, known: Posted, found: Replay, entries: Sequence[
         last[movement.currency] = movement
     cohort = month_of(found.cohort_at) if found.cohort_at is not None else None
     changed: list[CustomerBalance] = []
-    for currency in sorted({*known.balances, *first, *found.incomplete}):
+    for currency in sorted({*kept, *first, *found.incomplete, *found.scheduled, *found.usage, *found.clock}):
         began, latest = first.get(currency), last.get(currency)
         wanted: dict[str, Any] = {
             "mrr_micros": found.balances.get(currency, 0),
@@ -220,9 +300,11 @@ def _balances(history: History, known: Posted, found: Replay, entries: Sequence[
             "cohort_month": cohort if began else None,
             "acquired_micros": began.micros if began else 0,
             "last_movement_at": datetime.fromtimestamp(latest.effective_at, UTC) if latest else None,
+            "usage_micros": found.usage.get(currency, 0),
+            "clock_at": datetime.fromtimestamp(found.clock[currency], UTC) if currency in found.clock else None,
         }
-        kept = known.balances.get(currency)
-        if kept is None or any(getattr(kept, name) != value for name, value in wanted.items()):
+        stands = kept.get(currency)
+        if stands is None or any(getattr(stands, name) != value for name, value in wanted.items()):
             changed.append(
                 CustomerBalance(
                     customer_id=history.customer_pk, source_id=history.source_pk, currency=currency, **wanted
@@ -231,17 +313,37 @@ def _balances(history: History, known: Posted, found: Replay, entries: Sequence[
     return changed
 
 
-def _move_rollups(history: History, known: Posted, found: Replay, months: rollups.Sums, cohorts: rollups.Sums) -> None:
-    before = standing_rows(m for m, keys in known.standing.items() for _ in keys)
-    after = standing_rows(found.movements)
-    old = next((balance.cohort_month for balance in known.balances.values() if balance.cohort_month), None)
-    old_cohort = rollups.month_number(old) if old else None
-    cohort = cohort_number(found)
-    prefix = (history.source_pk,)
-    rollups.add(months, rollups.months_of(before), sign=-1, prefix=prefix)
-    rollups.add(months, rollups.months_of(after), sign=1, prefix=prefix)
-    rollups.add(cohorts, rollups.cohorts_of(before, old_cohort), sign=-1, prefix=prefix)
-    rollups.add(cohorts, rollups.cohorts_of(after, cohort), sign=1, prefix=prefix)
+def _move_rollups(changed: Iterable[Changed]) -> None:
+    """Take what these customers came to out of the kept sums, and put in what they come to now."""
+    months: rollups.Sums = {}
+    cohorts: rollups.Sums = {}
+    elsewhere: rollups.Sums = {}
+    mixed: list[fx.Moved] = []
+    added: list[LedgerEntry] = []
+    for one in changed:
+        before = standing_rows(m for m, keys in one.known.standing.items() for _ in keys)
+        after = standing_rows(one.found.movements)
+        old = next((balance.cohort_month for balance in one.known.balances.values() if balance.cohort_month), None)
+        old_cohort = rollups.month_number(old) if old else None
+        cohort = cohort_number(one.found)
+        prefix = (one.history.source_pk,)
+        months_before, months_after = rollups.months_of(before), rollups.months_of(after)
+        rollups.add(months, months_before, sign=-1, prefix=prefix)
+        rollups.add(months, months_after, sign=1, prefix=prefix)
+        rollups.add(cohorts, rollups.cohorts_of(before, old_cohort), sign=-1, prefix=prefix)
+        rollups.add(cohorts, rollups.cohorts_of(after, cohort), sign=1, prefix=prefix)
+        booked = books.booked([*one.known.rows, *one.entries])
+        if any(entry.is_elsewhere for entry in booked):
+            was = booked[: len(one.known.rows)]
+            rollups.add(elsewhere, as_closed.difference(was, months_before), sign=-1, prefix=prefix)
+            rollups.add(elsewhere, as_closed.difference(booked, months_after), sign=1, prefix=prefix)
+        if len({row.currency for row in (*before, *after)}) > 1:
+            mixed.append(fx.Moved(one.history.source_pk, before, after, old_cohort, cohort))
+        added += one.entries
+    rollups.apply(months, cohorts)
+    if elsewhere:
+        books.apply(elsewhere)
+    fx.keep(added, mixed)
 
 
 def cohort_number(found: Replay) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 
@@ -48,6 +49,7 @@ class LedgerEntry(models.Model):
     is_live = models.BooleanField(default=True, help_text="caused by a live delivery; only then people may be told")
     policy_version = models.PositiveIntegerField(default=1)
     reverses = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="reversed_by")
+    digest = models.CharField(max_length=64, default="", editable=False, help_text="SHA-256 of all of the above")
 
     class Meta:
         verbose_name = "MRR schedule entry"
@@ -96,11 +98,14 @@ class CustomerBalance(models.Model):
     cohort_month = models.DateField(null=True)
     acquired_micros = models.BigIntegerField(default=0)
     last_movement_at = models.DateTimeField(null=True)
+    usage_micros = models.BigIntegerField(default=0, help_text="run-rate of metered usage, a month; no part of MRR")
+    clock_at = models.DateTimeField(null=True, help_text="when the clock changes this balance next, with no event")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["customer", "currency"], name="a_customer_has_one_balance")]
         indexes = [
             Index(fields=["source", "currency", "-mrr_micros"], name="balances_largest"),
+            Index(fields=["clock_at"], name="balances_by_clock", condition=Q(clock_at__isnull=False)),
             Index(
                 fields=["source"],
                 name="balances_unsettled",
@@ -168,3 +173,327 @@ class CohortRollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.cohort:%Y-%m} in {self.month:%Y-%m}"
+
+
+class PolicyVersion(models.Model):
+    """The rules of one time (definitions.md 1 and 2). The newest is in force; without any row it is our own preset."""
+
+    version = models.PositiveIntegerField(unique=True)
+    preset = models.CharField(max_length=20, blank=True, help_text="the preset it was laid over")
+    settings = models.JSONField(help_text="every setting by name")
+    changed = models.JSONField(help_text="what differs from the version before: {key: [before, after]}")
+    made_by = models.CharField(max_length=150)
+    made_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"policy version {self.version}"
+
+
+class Repricing(models.Model):
+    """How far the customers are replayed under a version. Until it is finished, those after the last one still wait.
+
+    `failed` are customers (our keys) that could not be replayed; they are tried again when it is taken up again.
+    """
+
+    version = models.OneToOneField(PolicyVersion, on_delete=models.PROTECT, related_name="repricing")
+    last_customer_pk = models.BigIntegerField(default=0)
+    customers = models.PositiveIntegerField(default=0)
+    posted = models.PositiveIntegerField(default=0)
+    reversed = models.PositiveIntegerField(default=0)
+    failed = models.JSONField(default=list)
+    touched_at = models.DateTimeField(help_text="when the last chunk was done: who does them shows that it lives")
+    finished_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"replay under {self.version}"
+
+
+class SubscriptionLink(models.Model):
+    """A subscription of one customer that replaces one of another (definitions.md 3.11); once undone it is history."""
+
+    source = models.ForeignKey("billing.StripeSource", on_delete=models.PROTECT, related_name="+")
+    predecessor = models.CharField(max_length=255, help_text="the subscription that ended, sub_…")
+    predecessor_customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="+")
+    successor = models.CharField(max_length=255, help_text="the subscription that began, sub_…")
+    successor_customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="+")
+    made_by = models.CharField(max_length=150)
+    made_at = models.DateTimeField()
+    undone_by = models.CharField(max_length=150, blank=True)
+    undone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(
+                fields=["source", "predecessor"],
+                condition=Q(undone_at__isnull=True),
+                name="a_subscription_is_replaced_once",
+            ),
+            UniqueConstraint(
+                fields=["source", "successor"], condition=Q(undone_at__isnull=True), name="a_subscription_replaces_one"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.predecessor} → {self.successor}"
+
+
+class RateOrigin(models.TextChoices):
+    MANUAL = "manual"
+    ECB = "ecb"
+    DEMO = "demo"
+
+
+class Rate(models.Model):
+    """One exchange rate of one day: a major unit of `currency` is `rate` major units of `against`. Kept as text.
+
+    The central bank quotes the euro against all others; other origins quote a currency against the reporting one.
+    """
+
+    day = models.DateField()
+    currency = models.CharField(max_length=3)
+    against = models.CharField(max_length=3)
+    rate = models.CharField(max_length=40, help_text="decimal text, exact as published")
+    origin = models.CharField(max_length=6, choices=RateOrigin.choices)
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["currency", "against", "day", "origin"], name="a_day_has_one_rate_an_origin")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} 1 {self.currency} = {self.rate} {self.against} ({self.origin})"
+
+
+class FrozenRates(models.Model):
+    """The rates of a closed month: later imports never change them.
+
+    `rates` is currency → list of [day, rate]: from that day of the month on one major unit is worth so many reporting
+    units, exact text such as `11/10`, null where no rate was known.
+    """
+
+    month = models.DateField(unique=True)
+    reporting = models.CharField(max_length=3)
+    rates = models.JSONField()
+    frozen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"
+
+
+class RateBook(models.Model):
+    """One row: which rates are in force. Whoever converts holds it while they do; whoever changes rates changes it.
+
+    `stamp` is another text after each change. `pinned_on` is the day whose rates constant currency takes; `stale` lists
+    [currency, month] whose converted sums still come from the rates before, and ["", ""] for the mixed sums.
+    """
+
+    stamp = models.CharField(max_length=32, blank=True)
+    reporting = models.CharField(max_length=3)
+    pinned_on = models.DateField()
+    stale = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"{self.reporting}, pinned on {self.pinned_on}"
+
+
+class ConvertedRollup(models.Model):
+    """A month's movements of one source and foreign currency in the reporting currency, each at its day's rate.
+
+    The sum of entries that were rounded one by one. `held_entries` stand, but no rate of their day is known: they are
+    in none of the sums.
+    """
+
+    source = models.ForeignKey("billing.StripeSource", on_delete=models.PROTECT, related_name="+")
+    currency = models.CharField(max_length=3)
+    month = models.DateField()
+    opening_micros = models.BigIntegerField(default=0)
+    new_micros = models.BigIntegerField(default=0)
+    expansion_micros = models.BigIntegerField(default=0)
+    reactivation_micros = models.BigIntegerField(default=0)
+    contraction_micros = models.BigIntegerField(default=0)
+    churn_micros = models.BigIntegerField(default=0)
+    held_entries = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["source", "currency", "month"], name="a_month_is_converted_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.currency}"
+
+
+class MixedRollup(models.Model):
+    """Months of the customers who ever paid in several currencies: what one customer is, its currencies' sums are not.
+
+    `currency` names their part of that currency's own month (native micros), to be taken out of a total; empty, it is
+    the same customers taken as a whole, in the reporting currency at the pinned day's rates, to be put in.
+    """
+
+    source = models.ForeignKey("billing.StripeSource", on_delete=models.PROTECT, related_name="+")
+    currency = models.CharField(max_length=3, blank=True)
+    month = models.DateField()
+    opening_customers = models.BigIntegerField(default=0)
+    new_customers = models.BigIntegerField(default=0)
+    reactivated_customers = models.BigIntegerField(default=0)
+    churned_customers = models.BigIntegerField(default=0)
+    netted_new_micros = models.BigIntegerField(default=0)
+    netted_expansion_micros = models.BigIntegerField(default=0)
+    netted_reactivation_micros = models.BigIntegerField(default=0)
+    netted_contraction_micros = models.BigIntegerField(default=0)
+    netted_churn_micros = models.BigIntegerField(default=0)
+    netted_new_customers = models.BigIntegerField(default=0)
+    netted_reactivated_customers = models.BigIntegerField(default=0)
+    netted_churned_customers = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["source", "currency", "month"], name="a_mixed_month_is_kept_once")]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.currency or 'as a whole'}"
+
+
+class MixedCohortRollup(models.Model):
+    """Cohort cells of the customers who ever paid in several currencies; `currency` as in MixedRollup."""
+
+    source = models.ForeignKey("billing.StripeSource", on_delete=models.PROTECT, related_name="+")
+    currency = models.CharField(max_length=3, blank=True)
+    cohort = models.DateField()
+    month = models.DateField()
+    acquired_customers = models.BigIntegerField(default=0)
+    acquired_micros = models.BigIntegerField(default=0)
+    customers = models.BigIntegerField(default=0)
+    mrr_micros = models.BigIntegerField(default=0)
+    gross_micros = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["source", "currency", "cohort", "month"], name="a_mixed_cell_is_kept_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cohort:%Y-%m} in {self.month:%Y-%m} {self.currency or 'as a whole'}"
+
+
+class BookState(models.Model):
+    """Up to which month the books are closed: one row, which who posts reads locked, so that no close comes between."""
+
+    closed_through = models.DateField(null=True, help_text="first day of the last closed month")
+
+    def __str__(self) -> str:
+        return f"closed through {self.closed_through:%Y-%m}" if self.closed_through else "nothing is closed"
+
+
+class BookRollup(models.Model):
+    """By how much the month sums as closed differ from those as restated, per source and currency.
+
+    Rows are there only where something was booked outside its own month. Kept with the ledger, as MonthRollup is.
+    """
+
+    source = models.ForeignKey("billing.StripeSource", on_delete=models.PROTECT, related_name="+")
+    currency = models.CharField(max_length=3)
+    month = models.DateField()
+    adjustment_micros = models.BigIntegerField(default=0)
+    opening_micros = models.BigIntegerField(default=0)
+    new_micros = models.BigIntegerField(default=0)
+    expansion_micros = models.BigIntegerField(default=0)
+    reactivation_micros = models.BigIntegerField(default=0)
+    contraction_micros = models.BigIntegerField(default=0)
+    churn_micros = models.BigIntegerField(default=0)
+    opening_customers = models.BigIntegerField(default=0)
+    new_customers = models.BigIntegerField(default=0)
+    reactivated_customers = models.BigIntegerField(default=0)
+    churned_customers = models.BigIntegerField(default=0)
+    netted_new_micros = models.BigIntegerField(default=0)
+    netted_expansion_micros = models.BigIntegerField(default=0)
+    netted_reactivation_micros = models.BigIntegerField(default=0)
+    netted_contraction_micros = models.BigIntegerField(default=0)
+    netted_churn_micros = models.BigIntegerField(default=0)
+    netted_new_customers = models.BigIntegerField(default=0)
+    netted_reactivated_customers = models.BigIntegerField(default=0)
+    netted_churned_customers = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["source", "currency", "month"], name="a_month_is_booked_once")]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.currency}, as closed less as restated"
+
+
+class Seal(models.Model):
+    """A link of the chain over the entries: each names the hash of the one before. Rows are added, never changed.
+
+    `ranges` are the keys of the sealed rows as [[first, last], …], without gaps: what was not there is not in them.
+    """
+
+    number = models.PositiveIntegerField(unique=True)
+    previous = models.CharField(max_length=64, unique=True, help_text="hash of the seal before")
+    made_at = models.DateTimeField()
+    ranges = models.JSONField()
+    entries = models.PositiveIntegerField(help_text="how many are sealed by it")
+    last_entry = models.BigIntegerField(default=0, help_text="the highest row key sealed by now")
+    books = models.CharField(max_length=64, blank=True, help_text="hash of the newest book action then")
+    digest = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return f"seal {self.number}"
+
+
+class ActionKind(models.TextChoices):
+    CLOSED = "closed"
+    REOPEN_ASKED = "reopen_asked"
+    REOPENED = "reopened"
+
+
+class BookAction(models.Model):
+    """A month closed, asked to be reopened, or reopened. Rows are added, never changed; each covers the one before."""
+
+    number = models.PositiveIntegerField(unique=True)
+    kind = models.CharField(max_length=15, choices=ActionKind.choices)
+    month = models.DateField()
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField()
+
+    seal = models.ForeignKey(Seal, on_delete=models.PROTECT, null=True, related_name="+", help_text="head at the close")
+    policy_version = models.PositiveIntegerField(null=True)
+    entries = models.PositiveIntegerField(null=True, help_text="how many are booked in the month, reversals too")
+    entries_digest = models.CharField(max_length=64, blank=True)
+    figures = models.JSONField(null=True, help_text="the month as closed, per source and currency, in micros")
+    notes = models.JSONField(null=True, help_text="what was not well at the close")
+
+    reason = models.TextField(blank=True)
+    reason_sha256 = models.CharField(max_length=64, blank=True)
+    answers = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, related_name="answer", help_text="the request that was granted"
+    )
+    manner = models.CharField(max_length=20, blank=True, help_text="second_person, one_time_code or notice")
+    seconded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+
+    previous = models.CharField(max_length=64, unique=True, help_text="hash of the action before")
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        verbose_name = "book action"
+        indexes = [Index(fields=["month", "number"], name="actions_of_a_month")]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.get_kind_display().lower()}"
+
+
+class CheckRun(models.Model):
+    """One run of the nightly check, done in slices: where it stands and what it found."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    touched_at = models.DateTimeField()
+    stage = models.CharField(max_length=20)
+    state = models.JSONField(default=dict, help_text="what the next slice goes on from")
+    customers = models.PositiveIntegerField(default=0)
+    entries = models.PositiveIntegerField(default=0)
+    differences = models.PositiveIntegerField(default=0)
+    findings = models.JSONField(default=list, help_text="the first hundred, one line each")
+    seal_number = models.PositiveIntegerField(null=True)
+    seal_digest = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return f"check of {self.started_at:%Y-%m-%d}"

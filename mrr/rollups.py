@@ -7,9 +7,10 @@ transaction, so a page costs the same at a thousand and at ten million entries.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 from django.db import connection
@@ -37,6 +38,8 @@ MONTH_COLUMNS = (
     "netted_reactivated_customers",
     "netted_churned_customers",
 )
+MIXED_COLUMNS = MONTH_COLUMNS[len(EVENT_COLUMN) :]  # an entry's own column is the same whoever the customer is
+CONVERTED_COLUMNS = (*EVENT_COLUMN.values(), "held_entries")
 COHORT_COLUMNS = ("acquired_customers", "acquired_micros", "customers", "mrr_micros", "gross_micros")
 
 Sums = dict[tuple[Any, ...], dict[str, int]]
@@ -151,6 +154,45 @@ def month_ends(entries: Sequence[Standing]) -> Iterable[tuple[int, dict[str, int
         yield month, before, dict(balance)
 
 
+def as_one(entries: Sequence[Standing], convert: Callable[[int, str], int | None]) -> list[Standing]:
+    """Return the entries of several currencies as those of one, named "": what the customer is as a whole.
+
+    `convert` gives a balance in micros of a currency in the reporting currency's, at one rate throughout; a currency
+    that has none adds nothing. What happens in the same second is one entry.
+    """
+    balances: dict[str, int] = {}
+    found: list[Standing] = []
+    for at, together in groupby(sorted(entries, key=lambda entry: entry.at), key=lambda entry: entry.at):
+        group = list(together)
+        did_pay = any(micros > 0 for micros in balances.values())
+        moved = 0
+        for entry in group:
+            before = balances.get(entry.currency, 0)
+            balances[entry.currency] = before + entry.micros
+            moved += (convert(before + entry.micros, entry.currency) or 0) - (convert(before, entry.currency) or 0)
+        pays = any(micros > 0 for micros in balances.values())
+        kinds = {entry.type for entry in group}
+        kind = "opening" if "opening" in kinds else group[0].type
+        found.append(Standing(kind, "", moved, pays - did_pay, at, group[0].month))
+    return found
+
+
+def mixed_of(
+    entries: Sequence[Standing], cohort: int | None, convert: Callable[[int, str], int | None]
+) -> tuple[Sums, Sums]:
+    """Return the mixed month and cohort sums of one customer: each currency's own part, and the whole under "".
+
+    Both are empty for a customer of one currency, who is the same in its currency and in the total.
+    """
+    if len({entry.currency for entry in entries}) < 2:
+        return {}, {}
+    whole = as_one(entries, convert)
+    months: Sums = {}
+    for key, columns in (months_of(entries) | months_of(whole)).items():
+        months[key] = {name: amount for name, amount in columns.items() if name in MIXED_COLUMNS}
+    return months, {**cohorts_of(entries, cohort), **cohorts_of(whole, cohort)}
+
+
 def add(into: Sums, part: Mapping[tuple[Any, ...], Mapping[str, int]], *, sign: int, prefix: tuple[Any, ...]) -> None:
     """Add one customer's part, or take it out, under the key's prefix (the source)."""
     for key, columns in part.items():
@@ -165,6 +207,18 @@ def apply(months: Sums, cohorts: Sums) -> None:
     _upsert(
         "mrr_cohortrollup", ("source_id", "currency", "cohort", "month"), COHORT_COLUMNS, cohorts, month_places=(2, 3)
     )
+
+
+def apply_converted(months: Sums) -> None:
+    """Add differences to the converted month sums."""
+    _upsert("mrr_convertedrollup", ("source_id", "currency", "month"), CONVERTED_COLUMNS, months, month_places=(2,))
+
+
+def apply_mixed(months: Sums, cohorts: Sums) -> None:
+    """Add differences to the sums of customers who pay in several currencies."""
+    _upsert("mrr_mixedrollup", ("source_id", "currency", "month"), MIXED_COLUMNS, months, month_places=(2,))
+    key = ("source_id", "currency", "cohort", "month")
+    _upsert("mrr_mixedcohortrollup", key, COHORT_COLUMNS, cohorts, month_places=(2, 3))
 
 
 def _upsert(

@@ -5,32 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
-from billing.layouts import Item, SubscriptionState
+from billing.facts import NOTHING_KNOWN, Facts
+from mrr.engine.plans import Planned, ahead
 from mrr.engine.policy import DEFAULT, MetricPolicy
-from mrr.engine.prices import monthly_micros
+from mrr.engine.terms import Taken, Terms
+from mrr.engine.timeline import DAY, Deletion, Known, Point, Step, counts, timeline
+from mrr.engine.worth import run_rate, total
 
-COUNTED = frozenset({"active", "past_due"})
-UNCOLLECTED = frozenset({"void", "mark_uncollectible"})
-DAY = 86_400
+__all__ = [
+    "Line",
+    "Movement",
+    "Planned",
+    "Replay",
+    "Step",
+    "Taken",
+    "Terms",
+    "Unknown",
+    "counts",
+    "line_as_json",
+    "line_from_json",
+    "reconcile",
+    "replay",
+]
 
+# What makes a total incomplete; the other codes (a price without an amount, tax that nobody told) are findings alone.
+INCOMPLETE: Final = frozenset({"tiers_unknown", "currency_option_unknown", "discount_unknown", "items_missing"})
 
-class Step(Protocol):
-    """One event's word about one subscription, as the mirror keeps it. Times are Unix seconds."""
-
-    @property
-    def created(self) -> int: ...
-    @property
-    def event_id(self) -> str: ...
-    @property
-    def event_type(self) -> str: ...
-    @property
-    def is_live(self) -> bool: ...
-    @property
-    def state(self) -> SubscriptionState: ...
-    @property
-    def before(self) -> SubscriptionState | None: ...
+# What a link to another customer's subscription explains: its end and its beginning, not its pauses.
+ENDED: Final = frozenset({"canceled", "payment_failed"})
+BEGUN: Final = frozenset({"subscribed", "trial_converted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,6 @@ class Line:
     micros: int
     before: Terms | None
     after: Terms | None
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What an item cost at one moment: enough to write its monthly amount out."""
-
-    price: str
-    product: str
-    unit_amount_decimal: str | None
-    quantity: int | None
-    interval: str
-    interval_count: int
-    micros: int
-    divide_by: int | None = None
-    round: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,182 +69,135 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that a subscription's MRR lacks. `ref` names the price, the discount or nothing further."""
+
+    code: str
+    subscription: str
+    item: str
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
-    """What a customer's history comes to."""
+    """What a customer's history comes to at one moment; amounts in micros by currency.
+
+    `scheduled` is the sum of `planned`; `incomplete` counts what is counted as 0 because it is unknown; `usage` is what
+    metered items come to a month; `clock` is when, in a currency, the clock alone changes something next.
+    """
 
     movements: tuple[Movement, ...] = ()
     balances: Mapping[str, int] = field(default_factory=dict)
     scheduled: Mapping[str, int] = field(default_factory=dict)
     incomplete: Mapping[str, int] = field(default_factory=dict)
     cohort_at: int | None = None
+    planned: tuple[Planned, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
+    usage: Mapping[str, int] = field(default_factory=dict)
+    clock: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def next_at(self) -> int | None:
+        """When the clock alone changes something next, None if never."""
+        return min(self.clock.values(), default=None)
 
 
 def replay(
     subscriptions: Mapping[str, Sequence[Step]],
     *,
     as_of: int,
-    deleted: tuple[int, str, bool] | None = None,
+    deleted: Deletion | None = None,
     history_from: int | None = None,
+    facts: Facts = NOTHING_KNOWN,
     policy: MetricPolicy = DEFAULT,
 ) -> Replay:
     """Replay one customer's subscriptions and say what each moment did to MRR.
 
     `subscriptions` maps ids to steps in their true order; `deleted` is when (and by which event, live or not) the
     customer was deleted, which ends what still counts; what began before `history_from` enters as `opening` then.
-    The result depends on these values alone: any order of arrival gives the same.
+    The result depends on these values alone: any order of arrival gives the same. Source: definitions.md 1 to 3.
     """
     points: list[Point] = []
     began: dict[str, int] = {}
+    known: dict[str, Known] = {}
     for subscription_id, steps in subscriptions.items():
-        found = _points(subscription_id, steps, deleted)
-        if found:
+        told = timeline(subscription_id, steps, as_of=as_of, deleted=deleted, facts=facts, policy=policy)
+        if told.known is not None:
+            known[subscription_id] = told.known
+        if told.points:
             began[subscription_id] = steps[0].state.started_at
-            points += found if history_from is None else _from(found, history_from)
+            points += told.points if history_from is None else _from(told.points, history_from)
     points.sort(key=lambda point: (point.at, point.subscription, point.place))
-    points = [point for point in points if point.at <= as_of]
-    return _Walk(policy, began).through(points, subscriptions, as_of)
+    due = [point for point in points if point.at <= as_of]
+    clock: dict[str, int] = {}
+    for point in points[len(due) :]:
+        clock.setdefault(point.currency, point.at)
+    walk = _Walk(policy, began, facts)
+    walk.through(due)
+    if deleted is not None and deleted[0] <= as_of:
+        known = {}
+    held = {subscription_id: total(walk.held.get(subscription_id, {})) for subscription_id in known}
+    coming = ahead(held, known, as_of=as_of, facts=facts, policy=policy)
+    unknown = [
+        Unknown(gap.code, subscription_id, gap.item, gap.ref)
+        for subscription_id, now in known.items()
+        for gap in now.gaps
+        if now.counts
+    ]
+    return Replay(
+        movements=tuple(walk.movements),
+        balances={currency: micros for currency, micros in walk.totals.items() if micros},
+        scheduled=_scheduled(coming.planned),
+        incomplete=_incomplete(unknown, known),
+        cohort_at=walk.cohort_at,
+        planned=coming.planned,
+        unknown=(*unknown, *(Unknown(gap.code, name, gap.item, gap.ref) for name, gap in coming.gaps)),
+        usage=_usage(known, facts, policy),
+        clock=clock,
+    )
 
 
-Known = TypeVar("Known", bound=Hashable)
+Value = TypeVar("Value", bound=Hashable)
 
 
-def reconcile(expected: Iterable[Known], posted: Iterable[Known]) -> tuple[list[Known], list[Known]]:
+def reconcile(expected: Iterable[Value], posted: Iterable[Value]) -> tuple[list[Value], list[Value]]:
     """Say what to post and what to reverse so that the ledger says what history says."""
     want, have = Counter(expected), Counter(posted)
     return list((want - have).elements()), list((have - want).elements())
 
 
-def counts(state: SubscriptionState) -> bool:
-    """Say whether a subscription in this state has MRR: paying or past due, and its invoices are collected."""
-    return state.status in COUNTED and state.pause_behavior not in UNCOLLECTED
+def _scheduled(planned: Iterable[Planned]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for each in planned:
+        sums[each.currency] = sums.get(each.currency, 0) + each.micros
+    return sums
 
 
-# ---- one subscription: the moments at which its worth changed ----
+def _incomplete(unknown: Iterable[Unknown], known: Mapping[str, Known]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for each in unknown:
+        if each.code in INCOMPLETE:
+            currency = known[each.subscription].state.currency
+            counted[currency] = counted.get(currency, 0) + 1
+    return counted
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """From this moment on a subscription is worth these items."""
-
-    at: int
-    place: int
-    subscription: str
-    items: Mapping[str, Terms]
-    currency: str
-    reason: str  # why it began or stopped to count; empty while it goes on counting
-    event_id: str
-    is_live: bool
-    is_opening: bool = False
-    is_silent: bool = False  # same amounts on other terms: later changes are told against these
+def _usage(known: Mapping[str, Known], facts: Facts, policy: MetricPolicy) -> dict[str, int]:
+    rates: dict[str, int] = {}
+    if not facts.usage:
+        return rates
+    for now in known.values():
+        for item in now.state.items if now.counts else ():
+            if item.usage_type == "metered" and (rate := run_rate(item, facts.usage.get(item.id, ()), policy)):
+                rates[now.state.currency] = rates.get(now.state.currency, 0) + rate
+    return rates
 
 
-def _points(subscription_id: str, steps: Sequence[Step], deleted: tuple[int, str, bool] | None) -> list[Point]:
-    states = _states(steps)
-    points: list[Point] = []
-    last: SubscriptionState | None = None
-    worth: Mapping[str, Terms] = {}
-    for state, at, step in states:
-        items = _worth(state)
-        if state.ended_at is not None and state.ended_at < at:
-            at = state.ended_at
-            points = [point for point in points if point.at <= at]  # what was said of the time after its end is void
-            worth = points[-1].items if points else {}
-        if items != worth:
-            silent = _amounts(items) == _amounts(worth)
-            reason = "" if silent else _status_reason(last, state, had=_sum(worth) > 0, has=_sum(items) > 0)
-            points.append(
-                Point(
-                    at,
-                    len(points),
-                    subscription_id,
-                    items,
-                    state.currency,
-                    reason,
-                    step.event_id,
-                    step.is_live,
-                    is_silent=silent,
-                )
-            )
-            worth = items
-        last = state
-    if deleted and worth and last is not None:
-        at = max(deleted[0], points[-1].at)
-        points.append(Point(at, len(points), subscription_id, {}, last.currency, "canceled", deleted[1], deleted[2]))
-    return points
-
-
-def _states(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
-    """Return each known state with the time it became true.
-
-    The earliest known state began at the subscription's start (after a trial: at its end) if it counts. When the first
-    event seen is not the creation, the state before it is rebuilt from its previous attributes.
-    """
-    first = steps[0]
-    found: list[tuple[SubscriptionState, int, Step]] = []
-    earliest = first.state
-    if first.before is not None and not first.event_type.endswith(".created"):
-        earliest = first.before
-        found.append((earliest, min(_start(earliest), first.created), first))
-        found.append((first.state, first.created, first))
-    else:
-        found.append((earliest, _start(earliest) if counts(earliest) else first.created, first))
-    found += [(step.state, step.created, step) for step in steps[1:]]
-    return found
-
-
-def _start(state: SubscriptionState) -> int:
-    if state.trial_end is not None and state.status != "trialing":
-        return max(state.trial_end, state.started_at)
-    return state.started_at
-
-
-def _worth(state: SubscriptionState) -> dict[str, Terms]:
-    return {item.id: _terms(item) for item in state.items} if counts(state) else {}
-
-
-def _amounts(items: Mapping[str, Terms]) -> dict[str, int]:
-    return {item_id: terms.micros for item_id, terms in items.items() if terms.micros}
-
-
-def _terms(item: Item) -> Terms:
-    return Terms(
-        item.price,
-        item.product,
-        item.unit_amount_decimal,
-        item.quantity,
-        item.interval,
-        item.interval_count,
-        monthly_micros(item) or 0,
-        item.divide_by,
-        item.round,
-    )
-
-
-def _status_reason(last: SubscriptionState | None, state: SubscriptionState, *, had: bool, has: bool) -> str:
-    """Name why a subscription as a whole began or stopped to count; empty when its items changed while it counted."""
-    if has and not had:
-        if last is not None and counts(last):
-            return ""
-        if last is not None and (last.status in ("paused", "unpaid") or last.pause_behavior in UNCOLLECTED):
-            return "resumed"
-        tried = state.trial_end is not None or (last is not None and last.status == "trialing")
-        return "trial_converted" if tried else "subscribed"
-    if had and not has:
-        if counts(state):
-            return ""
-        if state.status == "unpaid" or state.cancellation_reason == "payment_failed":
-            return "payment_failed"
-        if state.status == "paused" or state.status in COUNTED:
-            return "paused"
-        return "canceled"
-    return ""
-
-
-def _from(points: list[Point], history_from: int) -> list[Point]:
+def _from(points: Sequence[Point], history_from: int) -> list[Point]:
     """Fold what happened before the history begins into one opening point."""
     earlier = [point for point in points if point.at < history_from]
     later = [point for point in points if point.at >= history_from]
-    if not earlier or not _sum(earlier[-1].items):
+    if not earlier or not total(earlier[-1].items):
         return later
     last = earlier[-1]
     opening = Point(
@@ -269,38 +212,31 @@ def _from(points: list[Point], history_from: int) -> list[Point]:
 class _Walk:
     """Carries a customer's worth through time while movements are written."""
 
-    def __init__(self, policy: MetricPolicy, began: Mapping[str, int]) -> None:
+    def __init__(self, policy: MetricPolicy, began: Mapping[str, int], facts: Facts) -> None:
         self.policy = policy
         self.began = began
+        self.facts = facts
         self.held: dict[str, Mapping[str, Terms]] = {}
-        self.currency: dict[str, str] = {}
         self.totals: dict[str, int] = {}
         self.movements: list[Movement] = []
         self.churned_at: int | None = None
         self.cohort_at: int | None = None
 
-    def through(self, points: Sequence[Point], subscriptions: Mapping[str, Sequence[Step]], as_of: int) -> Replay:
+    def through(self, points: Sequence[Point]) -> None:
         openings = [point for point in points if point.is_opening]
         rest = [point for point in points if not point.is_opening]
         if openings:
             self._take(openings, is_opening=True)
-        while rest:
-            if rest[0].is_silent:
-                self.held[rest[0].subscription] = rest[0].items
-                rest = rest[1:]
+        place = 0
+        while place < len(rest):
+            if rest[place].is_silent:
+                self.held[rest[place].subscription] = rest[place].items
+                place += 1
                 continue
-            until = rest[0].at + self.policy.grouping_seconds
-            size = next((n for n, point in enumerate(rest) if point.at > until), len(rest))
-            self._take(rest[:size])
-            rest = rest[size:]
-        scheduled, incomplete = self._ahead(subscriptions)
-        return Replay(
-            tuple(self.movements),
-            {currency: micros for currency, micros in self.totals.items() if micros},
-            scheduled,
-            incomplete,
-            self.cohort_at,
-        )
+            until = rest[place].at + self.policy.grouping_seconds
+            end = next((n for n in range(place, len(rest)) if rest[n].at > until), len(rest))
+            self._take(rest[place:end])
+            place = end
 
     def _take(self, window: Sequence[Point], *, is_opening: bool = False) -> None:
         held_before = {point.subscription: self.held.get(point.subscription, {}) for point in window}
@@ -308,11 +244,10 @@ class _Walk:
         moved_at: dict[str, int] = {}
         causes: dict[str, list[Point]] = {}
         for point in window:
-            change = _sum(point.items) - _sum(self.held.get(point.subscription, {}))
+            change = total(point.items) - total(self.held.get(point.subscription, {}))
             self.held[point.subscription] = point.items
             if point.is_silent:
                 continue
-            self.currency[point.subscription] = point.currency
             self.totals[point.currency] = self.totals.get(point.currency, 0) + change
             if change:
                 moved_at[point.currency] = point.at
@@ -324,7 +259,7 @@ class _Walk:
             delta = self.totals[currency] - totals_before.get(currency, 0)
             if not delta:
                 continue
-            lines = _lines(currency, causes[currency], held_before, self.held)
+            lines = _lines(currency, causes[currency], held_before, self.held, self.facts)
             kind = "opening" if is_opening else _kind(delta, had_any=had_any, has_any=has_any, first=first)
             at = moved_at[currency]
             self.movements.append(
@@ -350,21 +285,6 @@ class _Walk:
             if kind == "churn":
                 self.churned_at = at
 
-    def _ahead(self, subscriptions: Mapping[str, Sequence[Step]]) -> tuple[dict[str, int], dict[str, int]]:
-        """Return, per currency, what is already scheduled to go and how many items have no price yet."""
-        scheduled: dict[str, int] = {}
-        incomplete: dict[str, int] = {}
-        for subscription_id, steps in subscriptions.items():
-            state = steps[-1].state
-            if not counts(state):
-                continue
-            if state.ends_at is not None and (worth := _sum(self.held.get(subscription_id, {}))):
-                scheduled[state.currency] = scheduled.get(state.currency, 0) - worth
-            unknown = sum(monthly_micros(item) is None for item in state.items) + (not state.has_all_items)
-            if unknown:
-                incomplete[state.currency] = incomplete.get(state.currency, 0) + unknown
-        return scheduled, incomplete
-
 
 def _kind(delta: int, *, had_any: bool, has_any: bool, first: bool) -> str:
     """Name a movement; the customer as a whole decides, over all its currencies."""
@@ -380,10 +300,11 @@ def _lines(
     window: Sequence[Point],
     held_before: Mapping[str, Mapping[str, Terms]],
     held_after: Mapping[str, Mapping[str, Terms]],
+    facts: Facts,
 ) -> tuple[Line, ...]:
     touched = dict.fromkeys(point.subscription for point in window)
-    left = [name for name in touched if _sum(held_before[name]) and not held_after[name]]
-    entered = [name for name in touched if _sum(held_after[name]) and not held_before[name]]
+    left = [name for name in touched if total(held_before[name]) and not held_after[name]]
+    entered = [name for name in touched if total(held_after[name]) and not held_before[name]]
     replaced = _replacement_reason(left, entered, held_before, held_after)
     lines: list[Line] = []
     for name in touched:
@@ -394,12 +315,16 @@ def _lines(
             micros = (new.micros if new else 0) - (old.micros if old else 0)
             if not micros:
                 continue
-            if replaced and (name in left or name in entered):
+            if (name in left and name in facts.migrated and status in ENDED) or (
+                name in entered and name in facts.arrived and status in BEGUN
+            ):
+                reason = "migrated"
+            elif replaced and (name in left or name in entered):
                 reason = replaced
             elif (name in left or name in entered) and status:
                 reason = status
             else:
-                reason = _item_reason(old, new, stays=_sum(after) > 0)
+                reason = _item_reason(old, new, stays=total(after) > 0)
             terms = new or old
             assert terms is not None
             lines.append(Line(name, item_id, terms.price, terms.product, reason, micros, old, new))
@@ -417,7 +342,7 @@ def _replacement_reason(
         return ""
     old = max((terms for name in left for terms in held_before[name].values()), key=lambda terms: terms.micros)
     new = max((terms for name in entered for terms in held_after[name].values()), key=lambda terms: terms.micros)
-    if _per(old) != _per(new):
+    if old.per != new.per:
         return "interval_change"
     if old.product == new.product and old.price == new.price:
         return "quantity" if old.quantity != new.quantity else "plan_change"
@@ -431,22 +356,22 @@ def _item_reason(old: Terms | None, new: Terms | None, *, stays: bool) -> str:
     if new is None:
         return "item_removed"
     if not stays and new.micros == 0:
-        return "quantity_zero" if new.quantity == 0 else "moved_to_free"
-    if _per(old) != _per(new):
+        if new.quantity == 0:
+            return "quantity_zero"
+        return "fully_discounted" if new.gross_micros else "moved_to_free"
+    if old.per != new.per:
         return "interval_change"
     if old.product != new.product:
         return "plan_change"
-    if old.price != new.price or old.unit_amount_decimal != new.unit_amount_decimal:
+    if _price(old) != _price(new):
         return "price_change"
-    return "quantity"
+    if old.quantity != new.quantity:
+        return "quantity"
+    return "discount_started" if new.micros < old.micros else "discount_ended"
 
 
-def _per(terms: Terms) -> tuple[str, int]:
-    return terms.interval, terms.interval_count
-
-
-def _sum(items: Mapping[str, Terms]) -> int:
-    return sum(terms.micros for terms in items.values())
+def _price(terms: Terms) -> tuple[Any, ...]:
+    return terms.price, terms.unit_amount_decimal, terms.tiers, terms.tax
 
 
 def line_as_json(line: Line) -> dict[str, Any]:
@@ -458,8 +383,8 @@ def line_as_json(line: Line) -> dict[str, Any]:
         "product": line.product,
         "reason": line.reason,
         "micros": line.micros,
-        "before": _terms_as_json(line.before),
-        "after": _terms_as_json(line.after),
+        "before": line.before.as_json() if line.before else None,
+        "after": line.after.as_json() if line.after else None,
     }
 
 
@@ -473,21 +398,6 @@ def line_from_json(stored: Mapping[str, Any]) -> Line:
         stored["product"],
         stored["reason"],
         stored["micros"],
-        Terms(**before) if before else None,
-        Terms(**after) if after else None,
+        Terms.from_json(before) if before else None,
+        Terms.from_json(after) if after else None,
     )
-
-
-def _terms_as_json(terms: Terms | None) -> dict[str, Any] | None:
-    if terms is None:
-        return None
-    packages = {"divide_by": terms.divide_by, "round": terms.round} if terms.divide_by else {}
-    return packages | {
-        "price": terms.price,
-        "product": terms.product,
-        "unit_amount_decimal": terms.unit_amount_decimal,
-        "quantity": terms.quantity,
-        "interval": terms.interval,
-        "interval_count": terms.interval_count,
-        "micros": terms.micros,
-    }

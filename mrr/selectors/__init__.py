@@ -5,7 +5,22 @@ when they are named.
 """
 
 from mrr.cohorts import Average, Cell, Cohort, Measure
+from mrr.fx import Conversion
 from mrr.selectors.behind import Share, Shares, balance_shares, cohort_shares, scheduled_shares
+from mrr.selectors.clock import due_by_the_clock
+from mrr.selectors.closing import (
+    Asked,
+    Carried,
+    ClosedMonth,
+    Restated,
+    Restatement,
+    carried,
+    closed_months,
+    closed_through,
+    reopening_asked,
+    restatements,
+    waiting_reopening,
+)
 from mrr.selectors.customer_list import (
     Balance,
     CustomerPage,
@@ -17,6 +32,16 @@ from mrr.selectors.customer_list import (
 )
 from mrr.selectors.heat_map import Cohorts, cohorts
 from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, parts_shown, series
+from mrr.selectors.policy import FIRST_POLICY, newest_policy, policy_version
+from mrr.selectors.reporting import (
+    ConvertedTotal,
+    Part,
+    balance_parts,
+    converted_movements,
+    converted_total,
+    exchange,
+    parts_of,
+)
 from mrr.selectors.schedule import (
     Line,
     Movement,
@@ -34,16 +59,25 @@ from mrr.selectors.schedule import (
 )
 from mrr.selectors.scope import day_start, reporting_zone
 from mrr.selectors.standing import Standing, standing
-from mrr.selectors.totals import CurrencyMrr, Gap, Mrr, gaps, mrr_at
+from mrr.selectors.totals import Amounts, ConvertedMrr, CurrencyMrr, CurrencyPart, Gap, Mrr, converted_mrr, gaps, mrr_at
 
 __all__ = [
+    "FIRST_POLICY",
+    "Amounts",
+    "Asked",
     "Average",
     "Balance",
     "Basis",
+    "Carried",
     "Cell",
+    "ClosedMonth",
     "Cohort",
     "Cohorts",
+    "Conversion",
+    "ConvertedMrr",
+    "ConvertedTotal",
     "CurrencyMrr",
+    "CurrencyPart",
     "CustomerPage",
     "CustomerPlace",
     "CustomerRow",
@@ -57,19 +91,31 @@ __all__ = [
     "MovementPage",
     "MovementTotal",
     "Mrr",
+    "Part",
     "Place",
+    "Restated",
+    "Restatement",
     "Series",
     "Share",
     "Shares",
     "Standing",
     "View",
+    "balance_parts",
     "balance_shares",
     "balances",
+    "carried",
+    "closed_months",
+    "closed_through",
     "cohort_shares",
     "cohorts",
+    "converted_movements",
+    "converted_mrr",
+    "converted_total",
     "currencies",
     "customers",
     "day_start",
+    "due_by_the_clock",
+    "exchange",
     "gaps",
     "latest_movements",
     "movement",
@@ -79,10 +125,16 @@ __all__ = [
     "movements_of_event",
     "mrr_at",
     "mrr_by_subscription",
+    "newest_policy",
+    "parts_of",
     "parts_shown",
     "paying_customers",
+    "policy_version",
+    "reopening_asked",
     "reporting_zone",
+    "restatements",
     "scheduled_shares",
     "series",
     "standing",
+    "waiting_reopening",
 ]

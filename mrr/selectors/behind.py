@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
 from django.db.models import Count, QuerySet, Sum
 
+from mrr import fx
 from mrr.engine.money import shown
 from mrr.models import CustomerBalance, LedgerEntry
 from mrr.selectors.scope import day_start, month_after, sources_or_live
@@ -15,7 +16,10 @@ from mrr.selectors.scope import day_start, month_after, sources_or_live
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One customer's part of a balance, from `entries` standing entries. `acquired_micros` is what it began with."""
+    """One customer's part of a balance, from `entries` standing entries. `acquired_micros` is what it began with.
+
+    Amounts may be converted; `currency` is the one the customer pays most in.
+    """
 
     customer_pk: int
     source: str
@@ -25,6 +29,7 @@ class Share:
     micros: int
     entries: int
     acquired_micros: int = 0
+    currency: str = ""
 
     @property
     def minor(self) -> int:
@@ -74,9 +79,14 @@ def balance_shares(day: date, *, currency: str, limit: int, sources: Sequence[in
 
 
 def cohort_shares(
-    cohort: date, month: date, *, currency: str, limit: int, sources: Sequence[int] | None = None
+    cohort: date, month: date, *, currency: str | None, limit: int, sources: Sequence[int] | None = None
 ) -> Shares:
-    """Return the customers of a cohort with what they began with and their MRR at the end of a month, largest first."""
+    """Return the customers of a cohort with what they began with and their MRR at the end of a month, largest first.
+
+    Of one currency, or of all in constant currency.
+    """
+    if currency is None:
+        return _converted_cohort(cohort, month, limit, sources_or_live(sources))
     last = month_after(month) - timedelta(days=1)
     members = CustomerBalance.objects.filter(
         source_id__in=sources_or_live(sources),
@@ -103,6 +113,73 @@ def cohort_shares(
     )
 
 
+def _converted_cohort(cohort: date, month: date, limit: int, sources: Sequence[int]) -> Shares:
+    """Take customers as a whole. Parts are rounded by largest remainder: they come to their currencies' sums."""
+    end = day_start(month_after(month))
+    members = CustomerBalance.objects.filter(source_id__in=sources, cohort_month=cohort)
+    began: dict[int, dict[str, tuple[datetime, int]]] = {}
+    paid_in: dict[int, set[str]] = {}
+    for pk, code, first, micros in members.values_list("customer_id", "currency", "first_paid_at", "acquired_micros"):
+        paid_in.setdefault(pk, set()).add(code)
+        if first is not None and first < end:
+            began.setdefault(pk, {})[code] = (first, micros)
+    several = {pk for pk, codes in paid_in.items() if len(codes) > 1}
+    entries = LedgerEntry.objects.filter(
+        customer_id__in=members.values("customer_id"),
+        effective_at__lt=end,
+        reverses__isnull=True,
+        reversed_by__isnull=True,
+    )
+    balances: dict[int, dict[str, int]] = {pk: {} for pk in began}
+    count = 0
+    for pk, code, micros, number in (
+        entries.values_list("customer_id", "currency").annotate(micros=Sum("amount_micros"), n=Count("pk")).order_by()
+    ):
+        if pk in balances:
+            balances[pk][code] = micros
+            count += number
+    acquired = {pk: _first_of(found) for pk, found in began.items()}
+    rates = fx.conversion({code for found in (*balances.values(), *acquired.values()) for code in found})
+    now, then = _as_one(balances, several, rates), _as_one(acquired, several, rates)
+    rows = sorted(((pk, now[pk], 0) for pk in began), key=lambda row: (-then[row[0]], row[0]))
+    named = _named(rows[:limit], None, then)
+    main = {pk: max(found, key=lambda code: (found[code], code)) for pk, found in balances.items() if found}
+    return Shares(
+        tuple(replace(share, currency=main.get(share.customer_pk, "")) for share in named),
+        parts=len(rows),
+        customers=sum(any(micros > 0 for micros in balances[pk].values()) for pk, *_ in rows),
+        entries=count,
+        micros=sum(now.values()),
+        acquired_micros=sum(then.values()),
+    )
+
+
+def _first_of(began: Mapping[str, tuple[datetime, int]]) -> dict[str, int]:
+    """Return what a customer began with: in its first currency, or in those it began in at once."""
+    first = min(at for at, _ in began.values())
+    return {code: micros for code, (at, micros) in began.items() if at == first}
+
+
+def _as_one(
+    balances: Mapping[int, Mapping[str, int]], several: Collection[int], rates: fx.Conversion
+) -> dict[int, int]:
+    """Return each customer's amounts as one in constant currency.
+
+    Those of one currency come to what their sum comes to; who has several is converted by himself.
+    """
+    found = {pk: sum(rates.constant(micros, code) or 0 for code, micros in own.items()) for pk, own in balances.items()}
+    alone: dict[str, list[int]] = {}
+    for pk, own in balances.items():
+        if own and pk not in several:
+            alone.setdefault(next(iter(own)), []).append(pk)
+    for code, pks in alone.items():
+        total = rates.constant(sum(balances[pk][code] for pk in pks), code) or 0
+        missing = total - sum(found[pk] for pk in pks)
+        for pk in sorted(pks, key=lambda pk: (-balances[pk][code], pk))[: abs(missing)]:
+            found[pk] += 1 if missing > 0 else -1
+    return found
+
+
 def scheduled_shares(*, currency: str, limit: int, sources: Sequence[int] | None = None) -> Shares:
     """Return whose MRR is already scheduled to change, and by how much, the largest change first."""
     rows = CustomerBalance.objects.filter(source_id__in=sources_or_live(sources), currency=currency).exclude(
@@ -126,9 +203,11 @@ def _standing(day: date, currency: str) -> QuerySet[LedgerEntry]:
 
 
 def _named(
-    rows: Sequence[tuple[int, int, int]], currency: str, acquired: Mapping[int, int] | None = None
+    rows: Sequence[tuple[int, int, int]], currency: str | None, acquired: Mapping[int, int] | None = None
 ) -> tuple[Share, ...]:
-    named = CustomerBalance.objects.filter(customer_id__in=[pk for pk, *_ in rows], currency=currency)
+    named = CustomerBalance.objects.filter(customer_id__in=[pk for pk, *_ in rows])
+    if currency is not None:
+        named = named.filter(currency=currency)
     people: dict[int, tuple[str, str, str, str]] = {
         pk: (source, stripe_id, name, email)
         for pk, source, stripe_id, name, email in named.values_list(

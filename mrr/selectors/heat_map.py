@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
+from typing import Any
 
 from django.conf import settings
+from django.db.models import Value
 
 from mrr import cohorts as cells
+from mrr import fx
 from mrr.cohorts import Measure
-from mrr.models import CohortRollup
+from mrr.models import CohortRollup, MixedCohortRollup
 from mrr.selectors.scope import sources_or_live
 
 
 @dataclass(frozen=True, slots=True)
 class Cohorts:
-    """The heat map of one measure: cohorts oldest first, and the weighted average of each period."""
+    """The heat map of one measure: cohorts oldest first, and the weighted average of each period.
+
+    `held` are currencies whose money is in no cell, because the pinned day has no rate of theirs.
+    """
 
     measure: Measure
     currency: str
     cohorts: tuple[cells.Cohort, ...]
     averages: tuple[cells.Average, ...]
+    held: tuple[str, ...] = ()
 
 
 def cohorts(
@@ -31,18 +39,72 @@ def cohorts(
     currency: str | None = None,
     first: date | None = None,
     sources: Sequence[int] | None = None,
+    rates: fx.Conversion | None = None,
 ) -> Cohorts:
-    """Return cohorts by month of acquisition, from `first` on, with a cell for each month until the running one."""
-    code = currency or settings.REPORTING_CURRENCY
-    rows = CohortRollup.objects.filter(source_id__in=sources_or_live(sources), currency=code)
-    if first is not None:
-        rows = rows.filter(cohort__gte=first)
-    changes = (
-        cells.Change._make(row)
-        for row in rows.values_list(
-            "cohort", "month", "acquired_customers", "acquired_micros", "customers", "mrr_micros", "gross_micros"
-        )
-    )
+    """Return cohorts by month of acquisition, from `first` on, with a cell for each month until the running one.
+
+    Of one currency, or of all in the reporting currency at the pinned day's rates: a cell is then what its currencies'
+    sums come to, and a customer of several currencies is one customer.
+    """
+    kept = sources_or_live(sources)
+    reporting = currency or settings.REPORTING_CURRENCY
+    rows, mixed = _changes(kept, first, currency)
+    held: set[str] = set()
+    if currency is None:
+        rates = rates or fx.conversion(rows)
+        reporting = rates.reporting
+        changes = list(mixed.get("", ()))
+        for code, own in rows.items():
+            alone = [*own, *(_taken_out(change) for change in mixed.get(code, ()))]
+            if rates.constant(1, code) is None:
+                held.add(code)
+                alone = [change._replace(acquired_micros=0, mrr_micros=0, gross_micros=0) for change in alone]
+            changes += _converted(alone, partial(rates.constant, currency=code))
+        held |= rates.stale - {""}
+    else:
+        changes = rows.get(currency, [])
     found = cells.cohorts(changes, measure, until=today.replace(day=1))
     found = [cohort for cohort in found if cohort.customers]
-    return Cohorts(measure, code, tuple(found), tuple(cells.averages(found, measure)))
+    return Cohorts(measure, reporting, tuple(found), tuple(cells.averages(found, measure)), tuple(sorted(held)))
+
+
+def _changes(
+    sources: Sequence[int], first: date | None, currency: str | None
+) -> tuple[dict[str, list[cells.Change]], dict[str, list[cells.Change]]]:
+    """Read what changed in cohorts by currency; of all currencies also for customers of several, in one query."""
+    parts = []
+    models: tuple[Any, ...] = (CohortRollup, MixedCohortRollup)
+    for kind, model in enumerate(models):
+        rows = model.objects.filter(source_id__in=sources)
+        if currency is not None:
+            rows = rows.filter(currency=currency)
+        if first is not None:
+            rows = rows.filter(cohort__gte=first)
+        parts.append(rows.order_by().values_list(Value(kind), "currency", *cells.Change._fields))
+    found: tuple[dict[str, list[cells.Change]], dict[str, list[cells.Change]]] = ({}, {})
+    for kind, code, *row in parts[0].union(parts[1], all=True) if currency is None else parts[0]:
+        found[kind].setdefault(code, []).append(cells.Change._make(row))
+    return found
+
+
+def _taken_out(change: cells.Change) -> cells.Change:
+    return cells.Change(change.cohort, change.month, *(-amount for amount in change[2:]))
+
+
+def _converted(changes: Iterable[cells.Change], convert: Callable[[int], int | None]) -> list[cells.Change]:
+    """Convert changes so that up to any month they come to the converted sum: balances are rounded, not steps."""
+    native: dict[date, list[int]] = {}
+    before: dict[date, list[int]] = {}
+    found: list[cells.Change] = []
+    for change in sorted(changes, key=lambda change: change.month):
+        sums = native.setdefault(change.cohort, [0, 0, 0])
+        was = before.setdefault(change.cohort, [0, 0, 0])
+        for place, amount in enumerate((change.acquired_micros, change.mrr_micros, change.gross_micros)):
+            sums[place] += amount
+        now = [convert(amount) or 0 for amount in sums]
+        acquired, mrr, gross = (after - earlier for after, earlier in zip(now, was, strict=True))
+        before[change.cohort] = now
+        found.append(
+            change._replace(acquired_micros=acquired, mrr_micros=mrr, gross_micros=gross),
+        )
+    return found

@@ -1,20 +1,24 @@
-"""The months of one currency: opening, what moved, closing, customers and ratios."""
+"""Months of one currency, or of all in the reporting one: opening, what moved, closing, customers and ratios."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
+from typing import Any
 
 from django.conf import settings
 
 from mrr import metrics
 from mrr.cohorts import months_from
+from mrr.consolidated import Consolidated, Constant
 from mrr.engine.money import shown, shown_together
-from mrr.models import LedgerEntry, MonthRollup
-from mrr.selectors.scope import reporting_zone, sources_or_live
+from mrr.fx import Conversion
+from mrr.models import BookRollup, MonthRollup
+from mrr.selectors import converted
+from mrr.selectors.scope import sources_or_live
 
 
 class View(StrEnum):
@@ -31,6 +35,7 @@ class Basis(StrEnum):
     CLOSED = "closed"
 
 
+PARTS = ("new", "expansion", "reactivation", "contraction", "churn")
 EVENT_MICROS = (
     "opening_micros",
     "new_micros",
@@ -68,6 +73,11 @@ class Month:
     """One row of the series: opening + all parts = closing, exactly in micros and as shown. Losses are negative.
 
     Ratios are exact, None where they cannot be known; NRR, GRR and logo churn come from balances in either view.
+
+    Of all currencies, `base_micros` and `compared` are the opening and the view's parts in constant currency, which
+    ratios compare (of one currency, simply those), `fx_by` is each currency's part of the FX impact, `moved_by` what
+    its movements came to in its own micros, and `held` are currencies that lack an exchange rate: some figure of the
+    month is without them.
     """
 
     month: date
@@ -95,6 +105,11 @@ class Month:
     grr: Fraction | None
     logo_churn: Fraction | None
     quick_ratio: Fraction | None
+    base_micros: int = 0
+    compared: Mapping[str, int] = field(default_factory=dict)
+    fx_by: Mapping[str, int] = field(default_factory=dict)
+    moved_by: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
 
     @property
     def net_new_minor(self) -> int:
@@ -121,16 +136,30 @@ def series(
     view: View = View.EVENT,
     basis: Basis = Basis.RESTATED,
     sources: Sequence[int] | None = None,
+    rates: Conversion | None = None,
 ) -> Series:
-    """Return the months from one to another (first days, both included) in one currency, the reporting one by default.
+    """Return the months from one to another (first days, both in), of one currency or of all in the reporting one.
 
-    The opening of a month is the closing of the month before plus what entered as opening MRR in it.
+    The opening of a month is the closing of the month before plus what entered as opening MRR in it. Of all currencies,
+    a movement is converted at its day's rate and a balance at the month's last; the difference is `fx`. Ratios, and the
+    movements of the netted view, are then in constant currency. `rates` spares reading them again.
     """
     kept = sources_or_live(sources)
-    code = currency or settings.REPORTING_CURRENCY
-    sums = _month_sums(kept, code, last)
+    if currency is None:
+        found, rates = converted.months(
+            kept,
+            rates,
+            first=first,
+            last=last,
+            today=today,
+            is_netted=view is View.NETTED,
+            is_closed=basis is Basis.CLOSED,
+        )
+        rows = [_consolidated(row, view, is_running=row.month == today.replace(day=1)) for row in found]
+        return Series(rates.reporting, view, basis, tuple(rows))
+    sums = _month_sums(kept, currency, last)
     if basis is Basis.CLOSED:
-        _book(sums, kept, code)
+        _book(sums, kept, currency, last)
     micros = customers = 0
     for month, cell in sums.items():
         if month < first:
@@ -139,10 +168,11 @@ def series(
     months: list[Month] = []
     for month in months_from(first, last):
         cell = sums.get(month, _NOTHING)
-        months.append(_month(month, cell, micros, customers, view, is_running=month == today.replace(day=1)))
+        is_running = month == today.replace(day=1)
+        months.append(_month(month, cell, micros, customers, view, currency=currency, is_running=is_running))
         micros += cell.change
         customers += cell.customers_change
-    return Series(code, view, basis, tuple(months))
+    return Series(currency, view, basis, tuple(months))
 
 
 @dataclass(slots=True)
@@ -169,6 +199,7 @@ class _Sums:
 
 
 _NOTHING = _Sums()
+_NO_PARTS = dict.fromkeys(PARTS, 0)
 
 
 def _month_sums(sources: Sequence[int], currency: str, last: date) -> dict[date, _Sums]:
@@ -182,51 +213,25 @@ def _month_sums(sources: Sequence[int], currency: str, last: date) -> dict[date,
     return sums
 
 
-def _book(sums: dict[date, _Sums], sources: Sequence[int], currency: str) -> None:
-    """Move what was booked outside its own month to the month that carries it, as adjustment whatever its type.
-
-    A reversal takes from the column its entry stands in. Customers are counted where the entry is booked.
-    """
-    zone = reporting_zone()
-    rows = LedgerEntry.objects.filter(
-        source_id__in=sources, currency=currency, backdated_from__isnull=False
-    ).values_list("type", "reverses__type", "amount_micros", "paying_delta", "effective_at", "book_month")
-    for kind, reversed_kind, micros, paying, effective_at, book_month in rows:
-        own = sums.setdefault(effective_at.astimezone(zone).date().replace(day=1), _Sums())
-        booked = sums.setdefault(book_month, _Sums())
-        name = reversed_kind or kind
-        own.add(f"{name}_micros", -micros)
-        if name != "opening":
-            own.add(f"netted_{name}_micros", -micros)
-        booked.adjustment += micros
-        if paying:
-            column, number = _customer_column(name, paying, is_reversal=reversed_kind is not None)
-            for prefix in ("", "netted_") if name != "opening" else ("",):
-                own.add(f"{prefix}{column}", -number)
-                booked.add(f"{prefix}{column}", number)
+def _book(sums: dict[date, _Sums], sources: Sequence[int], currency: str, last: date) -> None:
+    """Put every entry into the month it was booked in; what came late is adjustment there, whatever its type."""
+    columns = (*EVENT_MICROS, *EVENT_CUSTOMERS, *_NETTED)
+    rows = BookRollup.objects.filter(source_id__in=sources, currency=currency, month__lte=last)
+    for month, adjustment, *amounts in rows.values_list("month", "adjustment_micros", *columns):
+        cell = sums.setdefault(month, _Sums())
+        cell.adjustment += adjustment
+        for name, amount in zip(columns, amounts, strict=True):
+            cell.add(name, amount)
 
 
-def _customer_column(kind: str, paying_delta: int, *, is_reversal: bool) -> tuple[str, int]:
-    """Return which count of customers an entry moves, and by how much; a reversal takes from the count of its entry."""
-    begins = (paying_delta > 0) is not is_reversal
-    if not begins:
-        return "churned_customers", -paying_delta
-    return {"opening": "opening_customers", "reactivation": "reactivated_customers"}.get(
-        kind, "new_customers"
-    ), paying_delta
-
-
-def _month(month: date, cell: _Sums, before: int, customers: int, view: View, *, is_running: bool) -> Month:
+def _month(
+    month: date, cell: _Sums, before: int, customers: int, view: View, *, currency: str, is_running: bool
+) -> Month:
     opening = before + cell["opening_micros"]
     prefix = "netted_" if view is View.NETTED else ""
-    new, expansion, reactivation, contraction, churn = (
-        cell[f"{prefix}{name}_micros"] for name in ("new", "expansion", "reactivation", "contraction", "churn")
-    )
-    parts = [new, expansion, reactivation, contraction, churn, cell.adjustment, 0]
-    closing = opening + sum(parts)
-    shown_parts = parts_shown(shown(closing) - shown(opening), parts)
+    parts = {name: cell[f"{prefix}{name}_micros"] for name in PARTS}
     opening_customers = customers + cell["opening_customers"]
-    netted = {name: cell[f"netted_{name}_micros"] for name in ("expansion", "contraction", "churn")}
+    netted = {name: cell[f"netted_{name}_micros"] for name in PARTS}
     counts = Customers(
         opening_customers,
         cell[f"{prefix}new_customers"],
@@ -237,34 +242,61 @@ def _month(month: date, cell: _Sums, before: int, customers: int, view: View, *,
     return Month(
         month=month,
         is_running=is_running,
-        opening_micros=opening,
-        new_micros=new,
-        expansion_micros=expansion,
-        reactivation_micros=reactivation,
-        contraction_micros=contraction,
-        churn_micros=churn,
-        adjustment_micros=cell.adjustment,
-        fx_micros=0,
-        closing_micros=closing,
-        opening_minor=shown(opening),
-        new_minor=shown_parts[0],
-        expansion_minor=shown_parts[1],
-        reactivation_minor=shown_parts[2],
-        contraction_minor=shown_parts[3],
-        churn_minor=shown_parts[4],
-        adjustment_minor=shown_parts[5],
-        fx_minor=shown_parts[6],
-        closing_minor=shown(closing),
+        **_row(opening, parts, cell.adjustment, 0),
         customers=counts,
-        nrr=metrics.nrr(opening=opening, **netted),
-        grr=metrics.grr(opening=opening, contraction=netted["contraction"], churn=netted["churn"]),
-        logo_churn=metrics.logo_churn(
-            opening_customers=opening_customers, churned_customers=cell["netted_churned_customers"]
-        ),
-        quick_ratio=metrics.quick_ratio(
-            new=new, expansion=expansion, reactivation=reactivation, contraction=contraction, churn=churn
-        ),
+        **_ratios(opening, netted, parts, opening_customers, cell["netted_churned_customers"]),
+        base_micros=opening,
+        compared=parts,
+        moved_by={currency: moved} if (moved := sum(cell[f"{name}_micros"] for name in PARTS)) else {},
     )
+
+
+def _consolidated(row: Consolidated, view: View, *, is_running: bool) -> Month:
+    counts, netted = row.counts, row.netted_counts
+    moved = netted if view is View.NETTED else counts
+    constant = row.constant or Constant(0, _NO_PARTS, _NO_PARTS)
+    compared = constant.netted if view is View.NETTED else constant.moved
+    return Month(
+        month=row.month,
+        is_running=is_running,
+        **_row(row.opening, row.parts, row.adjustment, row.fx),
+        customers=Customers(counts["opening"], moved["new"], moved["reactivated"], moved["churned"], counts["closing"]),
+        **_ratios(constant.opening, constant.netted, compared, counts["opening"], netted["churned"]),
+        base_micros=constant.opening,
+        compared=compared,
+        fx_by={name: micros for name, micros in row.fx_by.items() if micros} if view is View.EVENT else {},
+        moved_by={name: micros for name, micros in row.moved_by.items() if micros},
+        held=row.held,
+    )
+
+
+def _row(opening: int, parts: Mapping[str, int], adjustment: int, fx: int) -> dict[str, Any]:
+    """Return a row's amounts in micros and as shown, rounded so that they add up."""
+    names = (*PARTS, "adjustment", "fx")
+    micros = [*(parts[name] for name in PARTS), adjustment, fx]
+    closing = opening + sum(micros)
+    minors = parts_shown(shown(closing) - shown(opening), micros)
+    return {
+        "opening_micros": opening,
+        "closing_micros": closing,
+        "opening_minor": shown(opening),
+        "closing_minor": shown(closing),
+        **{f"{name}_micros": amount for name, amount in zip(names, micros, strict=True)},
+        **{f"{name}_minor": amount for name, amount in zip(names, minors, strict=True)},
+    }
+
+
+def _ratios(
+    opening: int, netted: Mapping[str, int], moved: Mapping[str, int], opening_customers: int, churned_customers: int
+) -> dict[str, Any]:
+    """Return the ratios of a month: retention from netted balances, the quick ratio from the view's movements."""
+    losses = {name: netted[name] for name in ("contraction", "churn")}
+    return {
+        "nrr": metrics.nrr(opening=opening, expansion=netted["expansion"], **losses),
+        "grr": metrics.grr(opening=opening, **losses),
+        "logo_churn": metrics.logo_churn(opening_customers=opening_customers, churned_customers=churned_customers),
+        "quick_ratio": metrics.quick_ratio(**{name: moved[name] for name in PARTS}),
+    }
 
 
 def parts_shown(total_minor: int, parts_micros: Sequence[int]) -> list[int]:

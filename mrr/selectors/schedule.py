@@ -134,7 +134,7 @@ def movements(
     chosen: MovementFilter, *, limit: int, after: Place | None = None, before: Place | None = None
 ) -> MovementPage:
     """Return a page of movements by effective time, oldest first: what follows `after`, or leads up to `before`."""
-    rows = _filtered(chosen)
+    rows = filtered(chosen)
     if before is not None:
         past = Q(effective_at__lt=before.effective_at) | Q(effective_at=before.effective_at, pk__lt=before.pk)
         found = _movements(
@@ -150,13 +150,13 @@ def movements(
 
 def movement_totals(chosen: MovementFilter) -> list[MovementTotal]:
     """Return what all movements of a filter add up to, per currency."""
-    rows = _filtered(chosen).values_list("currency").annotate(count=Count("pk"), micros=Sum("amount_micros"))
+    rows = filtered(chosen).values_list("currency").annotate(count=Count("pk"), micros=Sum("amount_micros"))
     return [MovementTotal(*row) for row in rows.order_by("currency")]
 
 
 def latest_movements(*, limit: int, sources: Sequence[int] | None = None) -> list[Movement]:
     """Return the newest standing movements, newest first."""
-    return _movements(_filtered(MovementFilter(sources)).order_by("-effective_at", "-pk")[:limit])
+    return _movements(filtered(MovementFilter(sources)).order_by("-effective_at", "-pk")[:limit])
 
 
 def movement(key: str) -> Movement | None:
@@ -189,7 +189,8 @@ def mrr_by_subscription(customer_pk: int) -> dict[str, int]:
     return found
 
 
-def _filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
+def filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
+    """Return the entries that a filter lets through, in no order."""
     rows = LedgerEntry.objects.filter(source_id__in=sources_or_live(chosen.sources))
     if chosen.basis is Basis.CLOSED:
         if chosen.first is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mrr.engine.movements import replay
-from mrr.engine.policy import MetricPolicy
-from mrr.engine.prices import monthly_micros
+from mrr.engine.policy import DEFAULT, MetricPolicy
+from mrr.engine.worth import plain
 from tests.mrr.histories import Subscription, at, histories, item, state
 
 NOW = at("2027-01-01")
@@ -40,22 +40,22 @@ def _day(seconds: int) -> str:
     ],
 )
 def test_an_interval_becomes_a_month(amount, per, count, monthly):
-    micros = monthly_micros(item(amount, per=per, count=count))
+    micros = plain(item(amount, per=per, count=count), DEFAULT).micros
 
     assert f"{micros / 10**8:.2f}" == monthly
 
 
 @pytest.mark.parametrize(("rounding", "monthly"), [("up", 15_00), ("down", 10_00)])
 def test_packages_are_rounded_before_they_are_priced(rounding, monthly):  # V10
-    assert monthly_micros(item(500, quantity=250, divide_by=100, round=rounding)) == monthly * 10**6
+    assert plain(item(500, quantity=250, divide_by=100, round=rounding), DEFAULT).micros == monthly * 10**6
 
 
 def test_amounts_below_a_cent_are_exact():
-    assert monthly_micros(item("0.5", quantity=1000)) == 500 * 10**6
+    assert plain(item("0.5", quantity=1000), DEFAULT).micros == 500 * 10**6
 
 
 def test_metered_usage_is_not_committed():  # V36
-    assert monthly_micros(item(100, usage_type="metered", quantity=None)) == 0
+    assert plain(item(100, usage_type="metered", quantity=None), DEFAULT).micros == 0
 
 
 def test_a_tiered_price_is_unknown_until_its_tiers_are():
@@ -179,7 +179,7 @@ def test_without_a_window_they_are_two():
     old = Subscription("sub_a").says("2026-01-10", state(item(10000))).ends("2026-03-10 10:00")
     new = Subscription("sub_b").says("2026-03-10 10:20", state(item(12000), since="2026-03-10 10:20"))
 
-    assert [line.split()[1] for line in told(old, new, policy=MetricPolicy(grouping_seconds=0))] == [
+    assert [line.split()[1] for line in told(old, new, policy=MetricPolicy(grouping_minutes=0))] == [
         "new",
         "churn",
         "reactivation",
