@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,10 +26,11 @@ CONTACT_COLUMNS = "Id, AccountId, Email, IsDeleted"
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """How many records a read brought."""
+    """How many records a read brought, and how many of them said something that the mirror did not know."""
 
     accounts: int = 0
     contacts: int = 0
+    news: int = 0
 
     @property
     def total(self) -> int:
@@ -54,14 +55,14 @@ def refresh(*, now: datetime, report: Callable[[int], None] = lambda count: None
         return Mirrored()
     since = org.mirrored_to - OVERLAP if org.mirrored_to else None
     with Client(org, now=now) as client:
-        accounts = _keep(
+        accounts, news = _keep(
             client.query(_soql("Account", ACCOUNT_COLUMNS, since), with_deleted=True), org, _keep_accounts, report
         )
-        contacts = _keep(
+        contacts, more = _keep(
             client.query(_soql("Contact", CONTACT_COLUMNS, since), with_deleted=True), org, _keep_contacts, report
         )
     SalesforceOrg.objects.filter(pk=org.pk).update(mirrored_to=now)
-    return Mirrored(accounts, contacts)
+    return Mirrored(accounts, contacts, news + more)
 
 
 def read_named(account_ids: Collection[str], *, now: datetime) -> int:
@@ -80,7 +81,7 @@ def read_named(account_ids: Collection[str], *, now: datetime) -> int:
         for start in range(0, len(wanted), IDS_AT_ONCE):
             ids = quoted_list(wanted[start : start + IDS_AT_ONCE])
             soql = f"SELECT {ACCOUNT_COLUMNS} FROM Account WHERE Id IN {ids}"  # noqa: S608  # SOQL, values quoted
-            found += _keep(client.query(soql, with_deleted=True), org, _keep_accounts, lambda count: None)
+            found += _keep(client.query(soql, with_deleted=True), org, _keep_accounts, lambda count: None)[0]
     known = set(Account.objects.filter(salesforce_id__in=wanted).values_list("salesforce_id", flat=True))
     unknown = [Account(org=org, salesforce_id=one, is_deleted=True) for one in wanted if one not in known]
     Account.objects.bulk_create(unknown, ignore_conflicts=True)
@@ -113,30 +114,43 @@ def _soql(sobject: str, columns: str, since: datetime | None) -> str:
 def _keep(
     records: Iterable[Mapping[str, Any]],
     org: SalesforceOrg,
-    keep: Callable[[SalesforceOrg, list[Mapping[str, Any]]], None],
+    keep: Callable[[SalesforceOrg, list[Mapping[str, Any]]], int],
     report: Callable[[int], None],
-) -> int:
-    count = 0
+) -> tuple[int, int]:
+    """Keep records page by page; returns how many came, and how many say something that the mirror did not know."""
+    count = news = 0
     page: list[Mapping[str, Any]] = []
     for record in records:
         page.append(record)
         if len(page) == PAGE:
-            keep(org, page)
+            news += keep(org, page)
             count += len(page)
             report(count)
             page = []
-    if page:
-        keep(org, page)
-    return count + len(page)
+    return count + len(page), news + (keep(org, page) if page else 0)
 
 
-def _keep_accounts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> None:
+def _keep_accounts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> int:
     rows = {record["Id"]: account_row(org, record) for record in records}
     columns = [
         column.name for column in Account._meta.concrete_fields if column.name not in ("id", "org", "salesforce_id")
     ]
+    # Our own writes stamp an Account anew; only what the mirror looks at is news.
+    news = _news(Account, org, rows, [name for name in columns if name != "modified_at"])
     Account.objects.bulk_create(
         list(rows.values()), update_conflicts=True, unique_fields=["org", "salesforce_id"], update_fields=columns
+    )
+    return news
+
+
+def _news(model: Any, org: SalesforceOrg, rows: Mapping[str, Any], columns: Sequence[str]) -> int:
+    """Return how many rows are not mirrored yet, or otherwise."""
+    ids = [row.salesforce_id for row in rows.values()]
+    known = {row.salesforce_id: row for row in model.objects.filter(org=org, salesforce_id__in=ids)}
+    return sum(
+        row.salesforce_id not in known
+        or any(getattr(known[row.salesforce_id], name) != getattr(row, name) for name in columns)
+        for row in rows.values()
     )
 
 
@@ -164,14 +178,16 @@ def account_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Account:
     )
 
 
-def _keep_contacts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> None:
+def _keep_contacts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> int:
     rows = {record["Id"]: contact_row(org, record) for record in records}
+    news = _news(Contact, org, rows, ["account_id", "email", "is_deleted"])
     Contact.objects.bulk_create(
         list(rows.values()),
         update_conflicts=True,
         unique_fields=["org", "salesforce_id"],
         update_fields=["account_id", "email", "is_deleted"],
     )
+    return news
 
 
 def contact_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Contact:

@@ -17,6 +17,7 @@ from crm.models import (
     Match,
     Message,
     SalesforceOrg,
+    SourceRules,
     SyncRecord,
     Unmatched,
 )
@@ -39,7 +40,9 @@ class ReadOnly(admin.ModelAdmin):
 
 @admin.register(SalesforceOrg)
 class SalesforceOrgAdmin(ReadOnly):
-    """The connection without its secrets; it is made and changed by connect_salesforce."""
+    """The connection without its secrets, made by connect_salesforce; only its budget is changed here."""
+
+    EDITABLE = ("write_allowance", "read_allowance", "reserve_calls", "makes_opportunities", "log_days")
 
     list_display = (
         "instance_url",
@@ -57,11 +60,26 @@ class SalesforceOrgAdmin(ReadOnly):
         ("client_id", "username"),
         ("mode", "live_since"),
         ("api_version", "won_stage"),
-        ("calls_used", "calls_limit"),
+        ("calls_used", "calls_limit", "calls_at", "stopped_at"),
+        EDITABLE,
         ("token_at", "mirrored_to", "paused_until"),
         ("error_code", "error"),
         "created_at",
     )
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in SalesforceOrg._meta.fields if field.name not in self.EDITABLE]
+
+
+@admin.register(SourceRules)
+class SourceRulesAdmin(admin.ModelAdmin):
+    """Per source: which payments leave a Task, and where a won Opportunity's Amount comes from."""
+
+    list_display = ("source", "payment_tasks", "amount_from")
+    list_select_related = ("source",)
 
 
 @admin.register(Account)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -114,7 +114,8 @@ def keep_up(*, now: datetime) -> int:
     except ChannelError as error:
         log.warning("accounts not read", code=error.code, message=error.message)
         return 0
-    return match_waiting(now=now) if read.total else 0
+    found = match_waiting(now=now) if read.news else 0
+    return found + (follow_accounts(now=now) if read.total else 0)
 
 
 def ask_for_named(*, now: datetime) -> int:
@@ -200,6 +201,94 @@ def unmatch(match_pk: int, *, by: str, now: datetime) -> Match:
         outbox.owe_accounts([made.account.salesforce_id], now=now)
     made.refresh_from_db()
     return made
+
+
+def leave_gone_accounts(account_ids: Collection[str], *, now: datetime) -> set[str]:
+    """Ask Salesforce for Accounts that it refused as gone, and let matched customers follow; returns those gone.
+
+    Runs outside any transaction: one call for 200 Accounts, one more where the winner of a merge is not mirrored yet.
+    """
+    try:
+        wanted = set(account_ids)
+        for _ in range(MERGES_FOLLOWED):
+            if not wanted:
+                break
+            accounts.read_named(wanted, now=now)
+            masters = set(
+                Account.objects.filter(salesforce_id__in=wanted)
+                .exclude(merged_into="")
+                .values_list("merged_into", flat=True)
+            )
+            wanted = masters - set(
+                Account.objects.filter(salesforce_id__in=masters).values_list("salesforce_id", flat=True)
+            )
+    except ChannelError as error:
+        log.warning("accounts not read", code=error.code, message=error.message)
+    follow_accounts(now=now)
+    gone = Account.objects.filter(salesforce_id__in=account_ids, is_deleted=True)
+    return set(gone.values_list("salesforce_id", flat=True))
+
+
+def follow_accounts(*, now: datetime) -> int:
+    """Let customers of merged Accounts follow to the winner, and send those of deleted ones back to matching.
+
+    Each old match stays as history, and the new one says what it was merged from. Returns how many customers moved.
+    """
+    lost = Match.objects.filter(undone_at__isnull=True, account__is_deleted=True).order_by("customer_id")
+    pks = list(lost.values_list("customer_id", flat=True)[:5000])
+    for start in range(0, len(pks), 200):
+        with transaction.atomic():
+            billing.lock_customers(pks[start : start + 200])
+            _follow(pks[start : start + 200], now=now)
+    return len(pks)
+
+
+def _follow(customer_pks: Collection[int], *, now: datetime) -> None:
+    lost = list(
+        Match.objects.select_related("account", "account__org").filter(
+            customer_id__in=customer_pks, undone_at__isnull=True, account__is_deleted=True
+        )
+    )
+    mirrored = _accounts({one.account.salesforce_id for one in lost})
+    Match.objects.filter(pk__in=[one.pk for one in lost]).update(undone_at=now, undone_by="")
+    moved: dict[int, Account] = {}
+    for one in lost:
+        winner = _living(one.account.salesforce_id, mirrored)
+        if winner is not None:
+            moved[one.customer_id] = winner
+    Match.objects.bulk_create(
+        [
+            Match(
+                customer_id=one.customer_id,
+                account=moved[one.customer_id],
+                how="merge",
+                evidence=[_merged(one.account.salesforce_id, moved[one.customer_id].salesforce_id)],
+                matched_at=now,
+            )
+            for one in lost
+            if one.customer_id in moved
+        ]
+    )
+    outbox.repoint(list(moved), now=now)
+    outbox.owe_accounts({winner.salesforce_id for winner in moved.values()}, now=now)
+    _send_back([one for one in lost if one.customer_id not in moved], now=now)
+
+
+def _merged(loser_id: str, winner_id: str) -> dict[str, object]:
+    return {"kind": "merged_account", "weight": 100, "text": f"Account {loser_id} was merged into {winner_id}"}
+
+
+def _send_back(lost: Sequence[Match], *, now: datetime) -> None:
+    if not lost:
+        return
+    customers = billing.customers([one.customer_id for one in lost])
+    decisions = _decide(customers, lost[0].account.org, now=now)
+    waits = {
+        pk: Decision(None, reason="deleted_account", candidates=_with_taken(decision))
+        for pk, decision in decisions.items()
+    }
+    _write_unmatched(waits, customers, now=now)
+    outbox.point_anew(list(customers), now=now)
 
 
 def snooze(customer_pk: int, *, until: datetime | None) -> None:

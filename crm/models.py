@@ -26,18 +26,39 @@ class SalesforceOrg(models.Model):
     access_token = EncryptedTextField(blank=True, default="")
     token_at = models.DateTimeField(null=True)
     org_id = models.CharField(max_length=18, blank=True)
+    integration_user_id = models.CharField(max_length=18, blank=True, help_text="whom our token acts for")
     is_sandbox = models.BooleanField(null=True)
     api_version = models.CharField(max_length=10, blank=True)
     mode = models.CharField(max_length=10, choices=Mode.choices, default=Mode.SHADOW)
     live_since = models.DateTimeField(null=True)
     calls_used = models.PositiveIntegerField(null=True, help_text="of the org's rolling day, as its last answer said")
     calls_limit = models.PositiveIntegerField(null=True)
+    calls_at = models.DateTimeField(null=True, help_text="when the org last said how many calls were used")
+    reserve_calls = models.PositiveIntegerField(default=1000, help_text="of the org's daily calls, left to others")
+    write_allowance = models.PositiveIntegerField(
+        default=3000, help_text="calls a day that write; above, sending slows"
+    )
+    read_allowance = models.PositiveIntegerField(default=500, help_text="calls a day that read")
+    flush_credit = models.IntegerField(default=30_000, help_text="thousandths of a call that may go at once")
+    flush_credit_at = models.DateTimeField(null=True)
+    stopped_at = models.DateTimeField(null=True, help_text="set = the reserve is reached; cleared when calls are free")
     won_stage = models.CharField(max_length=255, blank=True, help_text="the stage OpportunityStage.IsWon names")
+    is_won_stage_chosen = models.BooleanField(default=False, help_text="a person chose it, of several")
     mirrored_to = models.DateTimeField(null=True, help_text="Accounts and Contacts changed before this are mirrored")
     refreshing_until = models.DateTimeField(null=True, help_text="lease: one worker renews the token, the others wait")
     paused_until = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=80, blank=True, help_text="set = a person must reconnect; nothing is sent")
     error = models.TextField(blank=True)
+    error_at = models.DateTimeField(null=True)
+    app_known_by = models.DateTimeField(null=True, help_text="a new app may be unknown to Salesforce until then")
+    deploy_id = models.CharField(max_length=18, blank=True, help_text="a deployment that has not ended yet")
+    checked_at = models.DateTimeField(null=True, help_text="when the org was last compared with what we write")
+    findings = models.JSONField(default=list, help_text="[{sobject, field, code, text, is_remark}] of that check")
+    makes_opportunities = models.BooleanField(
+        default=False, help_text="where a subscription fits none, one is made; else a person is asked"
+    )
+    compared_to = models.DateTimeField(null=True, help_text="what others changed there before this was compared")
+    log_days = models.PositiveIntegerField(default=400, help_text="how long writes stay with request and response")
     is_demo = models.BooleanField(default=False, help_text="records what it would send; there is no org behind it")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -46,6 +67,40 @@ class SalesforceOrg(models.Model):
 
     def __str__(self) -> str:
         return self.instance_url
+
+
+class FieldMapping(models.Model):
+    """Which field of theirs holds one of ours, and what our values are called there; without a row: our names."""
+
+    org = models.ForeignKey(SalesforceOrg, on_delete=models.CASCADE, related_name="mappings")
+    sobject = models.CharField(max_length=80)
+    field = models.CharField(max_length=80, help_text="our name of it")
+    their_field = models.CharField(max_length=80, blank=True, help_text="its API name there; empty = not written")
+    values = models.JSONField(default=dict, help_text="{our picklist value: theirs}")
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["org", "sobject", "field"], name="a_field_is_mapped_once")]
+
+    def __str__(self) -> str:
+        return f"{self.sobject}.{self.field} = {self.their_field}"
+
+
+class SalesforceSignIn(models.Model):
+    """A person on the way through Salesforce's login page: works once, for one session, for ten minutes."""
+
+    state_digest = models.CharField(max_length=64, unique=True)
+    verifier = EncryptedTextField(help_text="PKCE: its hash went to Salesforce with the person")
+    instance_url = models.URLField()
+    login_url = models.URLField(blank=True)
+    client_id = models.CharField(max_length=255)
+    client_secret = EncryptedTextField(blank=True, default="")
+    redirect_url = models.URLField(max_length=500)
+    begun_by = models.CharField(max_length=150)
+    begun_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.begun_by} {self.begun_at:%Y-%m-%d %H:%M}"
 
 
 class Account(models.Model):
@@ -171,20 +226,35 @@ class WorkState(models.TextChoices):
     DROPPED = "dropped"
 
 
+class Priority(models.IntegerChoices):
+    """What goes first when not all can go: lost and endangered MRR, then the rest of today, then refreshes."""
+
+    URGENT = 1
+    NEWS = 2
+    REFRESH = 3
+
+
 class Work(models.Model):
     """What both kinds of outgoing work have: the row is the queue."""
 
+    priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.NEWS)
     state = models.CharField(max_length=12, choices=WorkState.choices, default=WorkState.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     due_at = models.DateTimeField()
     leased_until = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=80, blank=True)
     error = models.TextField(blank=True)
+    error_fields = models.JSONField(default=list, help_text="API names that the refusal names")
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
 
     class Meta:
         abstract = True
+
+    @property
+    def ref(self) -> int:
+        """The row's name among those of one parcel, which may hold records and messages: messages count downwards."""
+        return int(self.pk)
 
 
 class RecordKind(models.TextChoices):
@@ -205,14 +275,31 @@ class SyncRecord(Work):
     wanted = models.PositiveBigIntegerField(default=1)
     confirmed = models.PositiveBigIntegerField(default=0)
     salesforce_id = models.CharField(max_length=18, blank=True)
+    parent_id = models.CharField(max_length=18, blank=True, help_text="the Account Salesforce locks to save it")
+    bulk_job = models.ForeignKey(
+        "BulkJob",
+        on_delete=models.SET_NULL,
+        related_name="records",
+        null=True,
+        help_text="the Bulk job that carries it",
+    )
+    looked_up = models.JSONField(
+        null=True, help_text="the Opportunities it may belong to, as Salesforce told at looked_up_at"
+    )
+    looked_up_at = models.DateTimeField(null=True)
     fields_sent = models.JSONField(null=True, help_text="field values of the last confirmed or would-be write")
     fields_before = models.JSONField(null=True, help_text="what Salesforce held before: our last confirmed write")
+    there = models.JSONField(null=True, help_text="what Salesforce held when we looked last; {} = no such record")
+    there_at = models.DateTimeField(null=True)
+    accepted = models.JSONField(
+        default=dict, help_text="{field: {ours, theirs}}: theirs stays until ours changes, as a person decided"
+    )
 
     class Meta:
         verbose_name = "Salesforce record"
         constraints = [UniqueConstraint(fields=["kind", "key"], name="a_record_is_synced_by_one_row")]
         indexes = [
-            Index(fields=["due_at", "id"], name="records_due", condition=Q(state="waiting")),
+            Index(fields=["priority", "due_at", "id"], name="records_due", condition=Q(state="waiting")),
             Index(fields=["customer", "state"], name="records_of_a_customer"),
             Index(fields=["state", "sent_at"], name="records_by_state"),
         ]
@@ -230,9 +317,213 @@ class Message(Work):
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="messages", null=True)
     entry = models.ForeignKey("mrr.LedgerEntry", on_delete=models.PROTECT, related_name="messages", null=True)
     body = models.JSONField(default=dict, help_text="what was, or would have been, sent")
+    their_id = models.CharField(max_length=80, blank=True, help_text="its id there")
 
     class Meta:
-        indexes = [Index(fields=["due_at", "id"], name="messages_due", condition=Q(state="waiting"))]
+        indexes = [Index(fields=["priority", "due_at", "id"], name="messages_due", condition=Q(state="waiting"))]
 
     def __str__(self) -> str:
         return f"{self.channel} {self.topic}"
+
+    @property
+    def ref(self) -> int:
+        return -int(self.pk)
+
+
+class ApiHour(models.Model):
+    """How many API calls we made in one hour, by what they were for."""
+
+    org = models.ForeignKey(SalesforceOrg, on_delete=models.CASCADE, related_name="api_hours")
+    hour = models.DateTimeField()
+    writes = models.PositiveIntegerField(default=0)
+    reads = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "hour of API calls"
+        verbose_name_plural = "hours of API calls"
+        constraints = [UniqueConstraint(fields=["org", "hour"], name="an_hour_is_counted_once")]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00}: {self.writes} + {self.reads}"
+
+
+class BulkState(models.TextChoices):
+    MAKING = "making", "asked for, not known yet"
+    OPEN = "open", "known, without its rows"
+    RUNNING = "running", "Salesforce works through it"
+    READING = "reading", "done, its results are read"
+    ENDED = "ended"
+    ABORTED = "aborted"
+
+
+class BulkJob(models.Model):
+    """One Bulk API 2.0 job, step by step: whoever takes its lease carries on where the last one stopped."""
+
+    org = models.ForeignKey(SalesforceOrg, on_delete=models.PROTECT, related_name="bulk_jobs")
+    sobject = models.CharField(max_length=80)
+    operation = models.CharField(max_length=10)
+    key_field = models.CharField(max_length=80)
+    columns = models.JSONField(default=list, help_text="of its CSV, in their order")
+    job_id = models.CharField(max_length=18, blank=True)
+    state = models.CharField(max_length=10, choices=BulkState.choices, default=BulkState.MAKING)
+    rows = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField(default=0)
+    polls = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()
+    leased_until = models.DateTimeField(null=True)
+    error_code = models.CharField(max_length=80, blank=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "Bulk job"
+        indexes = [
+            Index(fields=["due_at"], name="bulk_jobs_due", condition=~Q(state__in=("ended", "aborted"))),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.rows} {self.sobject}"
+
+
+class BulkRow(models.Model):
+    """One record of a Bulk job: what is written, and the version it was read at."""
+
+    job = models.ForeignKey(BulkJob, on_delete=models.CASCADE, related_name="carried")
+    record = models.ForeignKey(SyncRecord, on_delete=models.CASCADE, related_name="bulk_rows")
+    key = models.CharField(max_length=255, help_text="of its key field; results come in no order")
+    wanted = models.PositiveBigIntegerField()
+    leased_until = models.DateTimeField()
+    fields = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = "row of a Bulk job"
+        verbose_name_plural = "rows of Bulk jobs"
+        constraints = [UniqueConstraint(fields=["job", "record"], name="a_record_stands_once_in_a_job")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.key}"
+
+
+class WriteOutcome(models.TextChoices):
+    WOULD_SEND = "would_send"
+    SENT = "sent"
+    REFUSED = "refused"
+    LATER = "later", "tried, waits"
+    UNCLEAR = "unclear"
+    RETRIED = "retried", "retried by a person"
+    SKIPPED = "skipped", "skipped by a person"
+    HELD = "held", "held by a person"
+
+
+class LoggedWrite(models.Model):
+    """One write, would-be write, or decision about one: what was asked and what came back. Kept for `log_days`."""
+
+    at = models.DateTimeField(db_index=True)
+    outcome = models.CharField(max_length=12, choices=WriteOutcome.choices)
+    record = models.ForeignKey(SyncRecord, on_delete=models.CASCADE, related_name="writes", null=True)
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="writes", null=True)
+    customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="writes", null=True)
+    sobject = models.CharField(max_length=80)
+    key = models.CharField(max_length=255, help_text="the key of the record or message")
+    method = models.CharField(max_length=8, blank=True)
+    path = models.CharField(max_length=500, blank=True)
+    before = models.JSONField(null=True, help_text="what Salesforce held of these fields, as far as we knew")
+    request = models.JSONField(null=True)
+    response = models.JSONField(null=True)
+    error_code = models.CharField(max_length=80, blank=True)
+    by = models.CharField(max_length=150, blank=True, help_text="username of who decided")
+
+    class Meta:
+        indexes = [
+            Index(fields=["outcome", "-id"], name="writes_by_outcome"),
+            Index(fields=["sobject", "key"], name="writes_of_a_record"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sobject} {self.key} {self.outcome}"
+
+
+class DriftState(models.TextChoices):
+    OPEN = "open"
+    OVERWRITTEN = "overwritten"
+    ADOPTED = "adopted"
+    IGNORED = "ignored"
+    GONE = "gone", "agrees again"
+
+
+class Drift(models.Model):
+    """A field that somebody else changed in Salesforce since we wrote it, and what a person decided about it."""
+
+    record = models.ForeignKey(SyncRecord, on_delete=models.CASCADE, related_name="drifts")
+    field = models.CharField(max_length=80, help_text="our name of it; IsDeleted when the record is gone")
+    ours = models.JSONField(null=True)
+    theirs = models.JSONField(null=True)
+    changed_by = models.CharField(max_length=255, blank=True, help_text="who changed the record last there")
+    changed_at = models.DateTimeField(null=True)
+    found_at = models.DateTimeField()
+    state = models.CharField(max_length=12, choices=DriftState.choices, default=DriftState.OPEN)
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["record", "field"], condition=Q(state="open"), name="a_difference_is_open_once")
+        ]
+        indexes = [Index(fields=["state", "-id"], name="drifts_by_state")]
+
+    def __str__(self) -> str:
+        return f"{self.record_id}.{self.field} {self.state}"
+
+
+class OpportunityChoice(models.Model):
+    """A subscription whose Opportunity a person must choose: why, which there are, and what was chosen."""
+
+    record = models.OneToOneField(SyncRecord, on_delete=models.CASCADE, related_name="choice")
+    code = models.CharField(max_length=80)
+    text = models.TextField()
+    candidates = models.JSONField(
+        default=list, help_text="[{id, name, stage, close_on, amount, is_won, is_closed, subscription_id, owner}]"
+    )
+    asked_at = models.DateTimeField()
+    chosen_id = models.CharField(max_length=18, blank=True, help_text="empty with chosen_at = one is to be made")
+    chosen_by = models.CharField(max_length=150, blank=True)
+    chosen_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "choice of an Opportunity"
+        verbose_name_plural = "choices of Opportunities"
+
+    def __str__(self) -> str:
+        return f"{self.record_id}: {self.chosen_id or self.code}"
+
+
+class PaymentTasks(models.TextChoices):
+    FIRST_INVOICE = "first_invoice", "the first invoice of a subscription"
+    EVERY = "every", "every invoice"
+    NONE = "none", "none"
+
+
+class AmountFrom(models.TextChoices):
+    ARR = "arr", "ARR"
+    FIRST_INVOICE = "first_invoice", "the first invoice"
+
+
+class SourceRules(models.Model):
+    """What Salesforce is told of one source's payments; a source without a row has the defaults."""
+
+    source = models.OneToOneField("billing.StripeSource", on_delete=models.CASCADE, related_name="crm_rules")
+    payment_tasks = models.CharField(
+        max_length=14, choices=PaymentTasks.choices, default=PaymentTasks.FIRST_INVOICE, help_text="completed Tasks"
+    )
+    amount_from = models.CharField(
+        max_length=14, choices=AmountFrom.choices, default=AmountFrom.ARR, help_text="Amount of the Opportunity we win"
+    )
+
+    class Meta:
+        verbose_name = "rules of a source"
+        verbose_name_plural = "rules of sources"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id}"

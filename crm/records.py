@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
 
 from billing import selectors as billing
-from crm import facts
+from crm import facts, payments
 from crm.channels.kinds import Dropped, Held
 from crm.channels.salesforce import fields as names
+from crm.differences import without_accepted
 from crm.ids import OPPORTUNITY, MalformedId, long_id
-from crm.models import CustomerRisk, Match, RecordKind, SyncRecord
+from crm.models import Account, CustomerRisk, Match, RecordKind, SyncRecord
 from crm.outbox import UNMATCHED, beginning
 from crm.risk import Severity
 from mrr import selectors as mrr
@@ -35,6 +36,7 @@ class Begun:
     on: date
     amount: str
     named_id: str = ""
+    is_fixed: bool = False  # the amount is that of the first invoice; empty while it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Read:
     money: Mapping[int, facts.Money]
     risks: Mapping[int, CustomerRisk]
     opportunities: Mapping[str, str] = field(default_factory=dict)
+    first_amounts: Mapping[str, tuple[str, int] | None] = field(default_factory=dict)
+    gone: Collection[str] = ()
 
 
 def build(rows: Sequence[SyncRecord], *, now: datetime) -> dict[int, Built | Held | Dropped]:
@@ -82,6 +86,9 @@ def build(rows: Sequence[SyncRecord], *, now: datetime) -> dict[int, Built | Hel
             made[row.pk] = _schedule(row, read)
         else:
             made[row.pk] = _opportunity(row, read)
+        built = made[row.pk]
+        if row.accepted and isinstance(built, Built):
+            made[row.pk] = replace(built, fields=without_accepted(built.fields, row.accepted))
     return made
 
 
@@ -95,13 +102,14 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
         customers_of[account_id].append(customer_pk)
     of_accounts = {pk for pks in customers_of.values() for pk in pks}
     everyone = sorted(own | of_accounts)
+    customers = billing.customers(everyone)
     subscriptions = billing.subscriptions_of(everyone)
     movements = mrr.movements_of(everyone, has_reversed=True)
     balances = mrr.balances(of_accounts)
     wanted = {line.subscription for pk in own for one in movements[pk] for line in one.lines}
     linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=wanted).exclude(salesforce_id="")
     return Read(
-        customers=billing.customers(everyone),
+        customers=customers,
         account_of=account_of,
         customers_of=customers_of,
         movements={pk: sorted(found, key=lambda one: one.pk) for pk, found in movements.items()},
@@ -110,6 +118,12 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
         money=facts.money_of(of_accounts, now=now),
         risks={row.customer_id: row for row in CustomerRisk.objects.filter(customer_id__in=of_accounts)},
         opportunities=dict(linked.values_list("key", "salesforce_id")),
+        first_amounts=_first_amounts(rows, customers),
+        gone=set(
+            Account.objects.filter(salesforce_id__in=account_ids, is_deleted=True).values_list(
+                "salesforce_id", flat=True
+            )
+        ),
     )
 
 
@@ -167,8 +181,10 @@ def _entry_fields(
 # ---- Account ----
 
 
-def _account(row: SyncRecord, read: Read) -> Built:
+def _account(row: SyncRecord, read: Read) -> Built | Dropped:
     pks = read.customers_of[row.key]
+    if not pks and row.key in read.gone:
+        return Dropped("account_gone", "The Account was deleted or merged into another in Salesforce.")
     said = _account_fields(pks, read) if pks else _nothing()
     return Built(names.ACCOUNT, row.key, said, their_id=row.key)
 
@@ -193,7 +209,7 @@ def _account_fields(pks: Sequence[int], read: Read) -> dict[str, Any]:
         "Churn_Risk_Score__c": worst.score if worst else 0,
         "Churn_Risk_Reasons__c": _reasons(worst) if worst else None,
         "In_Dispute__c": any(one.is_disputed for one in monies),
-        "Stripe_Customer_Ids__c": ", ".join(read.customers[pk].stripe_id for pk in pks),
+        "Stripe_Customer_Ids__c": _ids([read.customers[pk] for pk in pks]),
         "Last_Payment_Date__c": _day(last.at).isoformat() if last else None,
         "Last_Payment_Amount__c": _minor_total([(last.currency, last.amount_minor)]) if last else None,
         "Past_Due_Amount__c": _minor_total([owed for one in monies for owed in one.past_due]),
@@ -206,6 +222,13 @@ def _nothing() -> dict[str, Any]:
     """What an Account says that has no customer any more: nothing, as before the first match."""
     wanted = [needed for needed in names.NEEDED if needed.sobject == names.ACCOUNT]
     return {needed.name: False if "boolean" in needed.types else None for needed in wanted}
+
+
+def _ids(customers: Sequence[billing.CustomerRow]) -> str:
+    """The Stripe ids; with the label of each source where there are several, so that nobody looks in the wrong one."""
+    if len({one.source_label for one in customers}) < 2:
+        return ", ".join(one.stripe_id for one in customers)
+    return ", ".join(f"{one.stripe_id} ({one.source_label})" for one in customers)
 
 
 def _reasons(worst: CustomerRisk) -> str:
@@ -236,6 +259,10 @@ def _opportunity(row: SyncRecord, read: Read) -> Built | Held | Dropped:
     begun = _begun(row.key, sorted(standing, key=lambda one: (one.effective_at, one.pk)))
     if begun is None and not row.salesforce_id:
         return Dropped("taken_back", "The subscription did not begin to count after all.")
+    if begun is not None and row.key in read.first_amounts:
+        paid = read.first_amounts[row.key]
+        amount = decimal(paid[1] * money.MICROS, paid[0], ARR_PLACES) if paid else ""
+        begun = replace(begun, amount=amount, is_fixed=True)
     now_micros, currency = _worth(row.key, standing)
     subscriptions = {one.stripe_id: one for one in read.subscriptions.get(row.customer_id, ())}
     if begun is not None and row.key in subscriptions:
@@ -265,12 +292,21 @@ def _worth(subscription_id: str, standing: Sequence[mrr.Movement]) -> tuple[int,
     return sum(micros for _, micros in found), found[0][0] if found else settings.REPORTING_CURRENCY
 
 
+def _first_amounts(
+    rows: Sequence[SyncRecord], customers: Mapping[int, billing.CustomerRow]
+) -> Mapping[str, tuple[str, int] | None]:
+    """Return the first invoices' amounts of the subscriptions whose source books those instead of ARR."""
+    begun = [row for row in rows if row.kind == RecordKind.OPPORTUNITY and row.customer_id in customers]
+    chosen = {row.key: customers[row.customer_id].source_pk for row in begun if row.customer_id is not None}
+    return payments.first_amounts(chosen) if chosen else {}
+
+
 def _named(begun: Begun, metadata: Mapping[str, Any]) -> Begun:
     try:
         named = long_id(str(metadata.get("salesforce_opportunity_id") or ""), prefix=OPPORTUNITY)
     except MalformedId:
         return begun
-    return Begun(begun.subscription_id, begun.at, begun.on, begun.amount, named)
+    return replace(begun, named_id=named)
 
 
 # ---- values as Salesforce takes them: exact text ----

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -75,22 +75,31 @@ class Postponed:
     """There was no time to try within the lease: it is due as before."""
 
 
-Outcome = Sent | WouldSend | Held | Dropped | Postponed | ChannelError
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What the record may belong to is known now; it goes with the next call."""
+
+    candidates: tuple[Mapping[str, Any], ...]
+
+
+Outcome = Sent | WouldSend | Held | Dropped | Postponed | LookedUp | ChannelError
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Rows claimed for one channel under one lease.
+    """Rows claimed for one channel under one lease: records, and the messages that go with them.
 
     A send may begin until `send_until` (of time.monotonic): later another worker may have the rows, and newer values.
+    `asked` is what the channel asked the other side for each row, {method, path, fields} by its `ref`, for the log.
     """
 
     rows: tuple[Any, ...]
     send_until: float
+    asked: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Channel(Protocol):
-    """How one kind of work leaves. `work` says whether it carries records or messages."""
+    """How one kind of work leaves. `work` says whether it carries records (and messages with them) or messages."""
 
     name: str
     work: str
@@ -100,4 +109,4 @@ class Channel(Protocol):
         """Say whether anything may be claimed for this channel now."""
 
     def deliver(self, parcel: Parcel, *, now: datetime) -> dict[int, Outcome]:
-        """Send what the parcel holds and return what became of each row, by its key."""
+        """Send what the parcel holds and return what became of each row, by its `ref`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from crm.channels import told
 from crm.channels.kinds import ChannelError, Dropped, Outcome, Parcel, Permanent, Sent, Transient, Unclear, WouldSend
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mrr.selectors import Movement
 
 SECONDS = 10
+TOLD = frozenset({"new", "reactivation"})
 TRY_AGAIN = frozenset(
     "ratelimited rate_limited internal_error fatal_error service_unavailable request_timeout invalid_auth not_authed "
     "token_revoked token_expired account_inactive".split()
@@ -70,51 +72,16 @@ def is_configured() -> bool:
 
 def _bodies(rows: tuple[Message, ...], *, now: datetime) -> dict[int, dict[str, Any] | Dropped]:
     from crm import selectors as crm
-    from crm.models import Message
-    from mrr import selectors as mrr
 
-    keys = dict(Message.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", "entry__key"))
-    customer_pks = {row.customer_id for row in rows if row.customer_id is not None}
-    movements = {
-        one.key: one for found in mrr.movements_of(sorted(customer_pks), has_reversed=True).values() for one in found
-    }
-    accounts = crm.accounts_of(customer_pks)
+    accounts = crm.accounts_of({row.customer_id for row in rows if row.customer_id is not None})
     bodies: dict[int, dict[str, Any] | Dropped] = {}
-    for row in rows:
-        movement = _standing(movements.get(keys[row.pk] or ""), movements)
-        if movement is None:
-            bodies[row.pk] = Dropped("taken_back", "The movement was taken back.")
-        elif now - movement.effective_at > _too_old():
-            bodies[row.pk] = Dropped("too_old", "It is older than 72 hours.")
+    for ref, movement in told.movements(rows, now=now).items():
+        if isinstance(movement, Dropped):
+            bodies[ref] = movement
         else:
             account = accounts.get(movement.customer_pk)
-            bodies[row.pk] = _body(movement, account.name if account else "")
+            bodies[ref] = _body(movement, account.name if account else "")
     return bodies
-
-
-def _standing(movement: Movement | None, known: Mapping[str, Movement]) -> Movement | None:
-    """Return the movement, or the one that stands in its place since what followed was grouped with it."""
-    if movement is None or movement.reversed_by is None:
-        return movement
-    begun_by = movement.event_ids[:1]
-    return next(
-        (
-            one
-            for one in known.values()
-            if one.customer_pk == movement.customer_pk
-            and one.type == movement.type
-            and one.event_ids[:1] == begun_by
-            and one.reversed_by is None
-            and one.reverses is None
-        ),
-        None,
-    )
-
-
-def _too_old() -> timedelta:
-    from crm.messages import TOO_OLD
-
-    return TOO_OLD
 
 
 def _body(movement: Movement, account: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -34,6 +36,22 @@ def committed(django_db_setup, django_db_blocker) -> Iterator[None]:
             pytest.skip("threads cannot share an SQLite in memory: the run on PostgreSQL covers this")
         yield
         SalesforceOrg.objects.all().delete()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command and return its exit code and the object on the last line of its standard output."""
+
+    def told(*arguments: str) -> tuple[int, dict]:
+        capsys.readouterr()
+        code = 0
+        try:
+            call_command(*arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return told
 
 
 def login(fake: FakeSalesforce, **changed: str) -> connections.Login:

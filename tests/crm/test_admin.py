@@ -38,3 +38,18 @@ def test_a_parked_record_is_tried_again(person, scenario):
     person.post("/admin/crm/syncrecord/", {"action": "try_again", "_selected_action": [pk]})
 
     assert SyncRecord.objects.get(pk=pk).state == "waiting"
+
+
+def test_the_budget_is_changed_here_and_nothing_else_of_the_connection(person):
+    org = SalesforceOrg.objects.create(instance_url="https://acme.invalid", mode="shadow")
+    url = f"/admin/crm/salesforceorg/{org.pk}/change/"
+
+    answer = person.post(
+        url,
+        {"write_allowance": "2000", "read_allowance": "300", "reserve_calls": "50", "log_days": "400", "mode": "live"},
+    )
+
+    org.refresh_from_db()
+    assert answer.status_code == 302
+    assert (org.write_allowance, org.read_allowance, org.reserve_calls) == (2000, 300, 50)
+    assert org.mode == "shadow"

@@ -1,8 +1,7 @@
-"""Connecting: the three grants, what is refused, renewal by one worker, the set-up check."""
+"""Connecting: the three grants, what is refused, an app that is not known yet, renewal by one worker."""
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -20,22 +19,6 @@ from tests.crm.conftest import login
 from tests.fakes.salesforce import FakeSalesforce
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command and return its exit code and the object on the last line of its standard output."""
-
-    def told(*arguments: str) -> tuple[int, dict]:
-        capsys.readouterr()
-        code = 0
-        try:
-            call_command(*arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
-
-    return told
 
 
 def test_client_credentials(run, salesforce, monkeypatch):
@@ -104,7 +87,6 @@ def test_a_rotated_refresh_token_is_kept(salesforce):
     ("changed", "said"),
     [
         ({"client_secret": "wrong"}, "Check client id and secret"),
-        ({"client_id": "unknown"}, "does not know the app yet"),
         ({"client_secret": "", "refresh_token": "stale"}, "Connect again"),
         ({"instance_url": "http://acme.my.salesforce.com"}, "https address"),
         ({"instance_url": "https://127.0.0.1:1"}, "does not answer"),
@@ -140,6 +122,20 @@ def test_another_org_is_refused(salesforce, shadow, monkeypatch):
             connections.connect(login(other), now=timezone.now())
 
 
+def test_an_edition_without_the_api_is_told_so_in_plain_words(salesforce):
+    salesforce.api_disabled = True
+
+    with pytest.raises(connections.NotConnected, match=r"Professional Edition.*add-on"):
+        connections.connect(login(salesforce), now=timezone.now())
+
+    assert not SalesforceOrg.objects.exists()
+
+
+def test_client_credentials_at_the_common_login_host_are_refused_in_words(salesforce):
+    with pytest.raises(connections.NotConnected, match="My Domain"):
+        connections.connect(login(salesforce, login_url="https://login.salesforce.com"), now=timezone.now())
+
+
 def test_a_sandbox_is_known_as_one(monkeypatch):
     with FakeSalesforce(sandbox=True) as fake:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", fake.ca_file)
@@ -171,7 +167,105 @@ def test_the_demo_never_goes_live(db):
         connections.go_live(now=timezone.now())
 
 
+# ---- an app that Salesforce does not know yet ----
+
+
+def test_a_new_app_is_tried_each_minute_and_says_until_when(salesforce):
+    now = timezone.now()
+    salesforce.app.known = False
+
+    with pytest.raises(connections.NotKnownYet, match=f"each minute until {now + timedelta(minutes=10):%H:%M} UTC"):
+        connections.connect(login(salesforce), now=now)
+    for seconds in (1, 20, 59):
+        connections.keep_trying(now=now + timedelta(seconds=seconds))
+    assert len(salesforce.requests_to("oauth2/token")) == 1
+    connections.keep_trying(now=now + timedelta(seconds=61))
+    assert len(salesforce.requests_to("oauth2/token")) == 2
+    salesforce.app.known = True
+    connections.keep_trying(now=now + timedelta(seconds=125))
+
+    org = SalesforceOrg.objects.get()
+    assert (org.org_id, org.mode, org.error_code, org.app_known_by) == (salesforce.org_id, "shadow", "", None)
+
+
+def test_after_ten_minutes_an_unknown_app_waits_for_a_person(salesforce):
+    now = timezone.now()
+    salesforce.app.known = False
+    with pytest.raises(connections.NotKnownYet):
+        connections.connect(login(salesforce), now=now)
+
+    for minute in range(1, 30):
+        connections.keep_trying(now=now + timedelta(minutes=minute, seconds=1))
+
+    org = SalesforceOrg.objects.get()
+    assert org.error_code == "invalid_client_id" and "Check it and connect again" in org.error
+    assert len(salesforce.requests_to("oauth2/token")) == 11
+
+
+def test_an_unknown_app_does_not_replace_a_connection_that_works(salesforce, live):
+    with pytest.raises(connections.NotConnected, match="does not know the app"):
+        connections.connect(login(salesforce, client_id="unknown"), now=timezone.now())
+
+    assert SalesforceOrg.objects.get().client_id == salesforce.client_id
+
+
+def test_the_command_says_until_when_a_new_app_is_tried(run, salesforce):
+    salesforce.app.known = False
+
+    code, found = run(
+        "connect_salesforce", "--instance-url", salesforce.url, "--client-id", salesforce.client_id,
+        "--client-secret", salesforce.client_secret,
+    )  # fmt: skip
+
+    assert code == 1 and found["connected"] is False and found["retry_until"].endswith("Z")
+
+
 # ---- renewal ----
+
+
+def test_the_rotated_token_is_stored_before_the_access_token_is_used(salesforce):
+    salesforce.app.rotates_refresh_tokens = True
+    first = salesforce.refresh_token()
+    connections.connect(login(salesforce), now=timezone.now())
+    salesforce.fails_next(500, match="query")
+
+    with pytest.raises(connections.NotConnected):
+        connections.connect(login(salesforce, client_secret="", refresh_token=first), now=timezone.now())
+
+    assert SalesforceOrg.objects.get().refresh_token == salesforce.login.refresh_tokens[-1]
+
+
+def test_a_withdrawn_token_pauses_everything_with_one_alert_and_reconnecting_clears_it(salesforce, live, caplog):
+    salesforce.revokes_access()
+    salesforce.forgets_requests()
+    now = timezone.now()
+
+    for _ in range(8):
+        with pytest.raises(Wait, match="Connect again"):
+            oauth.renewed(live.pk, dead=live.access_token, now=now)
+
+    org = SalesforceOrg.objects.get()
+    assert (org.error_code, org.error_at) == ("invalid_grant", now)
+    assert len(salesforce.requests_to("oauth2/token")) == 1
+    salesforce.app.allows_client_credentials = True
+    org = connections.connect(login(salesforce), now=timezone.now()).org
+    assert (org.error_code, org.error_at, org.mode) == ("", None, "live")
+
+
+def test_an_app_that_is_gone_is_tried_each_minute_and_then_waits_for_a_person(salesforce, live):
+    salesforce.app.known = False
+    now = timezone.now()
+
+    with pytest.raises(Wait, match="each minute until"):
+        oauth.renewed(live.pk, dead=live.access_token, now=now)
+    assert SalesforceOrg.objects.get().paused_until == now + timedelta(minutes=1)
+    with pytest.raises(Wait, match="Check the id"):
+        oauth.renewed(live.pk, dead=live.access_token, now=now + timedelta(minutes=10))
+
+    assert SalesforceOrg.objects.get().error_code == "invalid_client_id"
+
+
+# ---- renewal by workers ----
 
 
 def test_nobody_asks_again_while_a_person_must_reconnect(salesforce, live):
@@ -188,46 +282,3 @@ def test_a_renewal_whose_worker_died_is_taken_over(salesforce, live):
     SalesforceOrg.objects.update(refreshing_until=now - timedelta(seconds=1))
 
     assert oauth.renewed(live.pk, dead=live.access_token, now=now) != live.access_token
-
-
-# ---- set-up ----
-
-
-def test_a_complete_org_is_ready(run, salesforce, shadow):
-    code, found = run("setup_salesforce", "--check")
-
-    assert (code, found["ready"], found["findings"]) == (0, True, [])
-
-
-def test_an_org_without_our_fields_is_told_what_is_missing(run, monkeypatch):
-    with FakeSalesforce(package=False) as fake:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", fake.ca_file)
-        connections.connect(login(fake), now=timezone.now())
-        code, found = run("setup_salesforce", "--check")
-
-    assert (code, found["ready"]) == (1, False)
-    assert {"object": "Account", "field": "MRR__c", "code": "field_missing"}.items() <= found["findings"][1].items()
-    assert found["findings"][0]["code"] == "object_missing"
-
-
-def test_one_hidden_field_is_named(salesforce, shadow):
-    from crm.channels.salesforce import setup
-    from crm.channels.salesforce.client import Client
-
-    salesforce.hides_field("Account", "In_Dispute__c")
-    salesforce.makes_read_only("Opportunity", "Committed_ARR__c")
-
-    with Client(shadow, now=timezone.now()) as client:
-        findings = setup.check(client)
-
-    assert [(one.sobject, one.field, one.code) for one in findings] == [
-        ("Account", "In_Dispute__c", "field_missing"),
-        ("Opportunity", "Committed_ARR__c", "field_read_only"),
-    ]
-
-
-def test_deploying_is_not_offered(shadow):
-    with pytest.raises(CommandError) as refused:
-        call_command("setup_salesforce", "--deploy")
-
-    assert refused.value.returncode == 2

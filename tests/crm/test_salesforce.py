@@ -9,14 +9,17 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
+from billing.models import Customer
 from config import pipeline
-from crm import connections, outbox
+from crm import connections, matching, outbox
 from crm.channels import CHANNELS
-from crm.channels.kinds import Permanent
+from crm.channels.kinds import Permanent, Sent
+from crm.channels.salesforce import errors
 from crm.channels.salesforce.client import Client
 from crm.channels.salesforce.session import PinnedSession
-from crm.models import SalesforceOrg, SyncRecord
+from crm.models import Match, Message, SalesforceOrg, SyncRecord, Unmatched
 from tests.crm.conftest import reads
+from tests.scenario import Scenario
 
 pytestmark = pytest.mark.django_db(transaction=False)
 
@@ -201,7 +204,7 @@ def test_a_reached_limit_pauses_and_goes_on_by_itself(scenario, salesforce, acme
     assert (record.state, record.error_code, record.attempts) == ("waiting", "REQUEST_LIMIT_EXCEEDED", 0)
     salesforce.daily_limit = 15_000
     later = timezone.now() + timedelta(minutes=16)
-    outbox.send_due(CHANNELS, now=later)
+    pipeline.drain_outbox(now=later)
     assert len(salesforce.records("MRR_Schedule__c")) == 1
 
 
@@ -367,3 +370,276 @@ def test_busy_work_goes_in_collections(scenario, salesforce, live):
     assert len(salesforce.records("MRR_Schedule__c")) == 30
     assert len(salesforce.requests_to(COMPOSITE)) == 1
     assert {salesforce.record(account)["MRR__c"] for account in accounts} == {Decimal(30)}
+
+
+# ---- what people are told ----
+
+
+@pytest.fixture
+def told(scenario, salesforce, live):
+    """An Account whose customer began and left just now, while the connection has been live for days."""
+    account = salesforce.add_account(Name="Acme")
+    salesforce.add_opportunity(AccountId=account)
+    reads(salesforce)
+    now = timezone.now()
+    SalesforceOrg.objects.update(live_since=now - timedelta(days=10))
+    customer = scenario.customer("Acme", salesforce_account_id=account)
+    return account, customer, now
+
+
+def minutes_ago(minutes: int) -> str:
+    return f"{timezone.now() - timedelta(minutes=minutes):%Y-%m-%d %H:%M:%S}"
+
+
+def after_the_window(minutes: int = 62) -> None:
+    Message.objects.filter(state="waiting").update(leased_until=None)
+    pipeline.drain_outbox(now=timezone.now() + timedelta(minutes=minutes))
+
+
+def test_a_win_is_posted_on_the_accounts_feed_once(salesforce, told):
+    account, customer, _ = told
+    customer.subscribes("team", monthly="30.00", on=minutes_ago(5))
+    assert salesforce.records("FeedItem") == []
+
+    after_the_window()
+    after_the_window()
+
+    (post,) = salesforce.records("FeedItem")
+    assert post["ParentId"] == account and post["Body"].startswith("Closed won: Acme\nMRR USD 30.00, ARR USD 360.00")
+    assert Message.objects.get().their_id == post["Id"]
+
+
+def test_a_customer_who_left_makes_a_task_and_a_repeat_makes_no_second(salesforce, told):
+    account, customer, _ = told
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    salesforce.cuts_next("response", match="composite$", every=2)
+    customer.cancels(on=minutes_ago(5))
+
+    for minutes in (62, 63, 64, 70):
+        after_the_window(minutes)
+
+    (task,) = salesforce.records("Task")
+    assert (task["Subject"], task["WhatId"], task["Priority"]) == ("Win back Acme", account, "High")
+    assert "MRR USD 30.00" in task["Description"]
+    assert Message.objects.get(topic="win_back").state == "sent"
+
+
+def test_who_comes_back_within_the_window_is_not_won_back(salesforce, told):
+    _, customer, _ = told
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    customer.cancels(on=minutes_ago(30))
+    customer.subscribes("team", monthly="30.00", on=minutes_ago(10))
+
+    after_the_window()
+
+    assert salesforce.records("Task") == []
+    assert not Message.objects.filter(state__in=("waiting", "sent"), topic="win_back").exists()
+
+
+def test_a_post_whose_answer_was_lost_is_looked_for_before_it_is_repeated(salesforce, told):
+    _, customer, _ = told
+    customer.subscribes("team", monthly="30.00", on=minutes_ago(5))
+    salesforce.cuts_next("response", match="composite$")
+    after_the_window()
+    assert (Message.objects.get().state, Message.objects.get().error_code) == ("waiting", "no_answer")
+
+    after_the_window(70)
+
+    assert len(salesforce.records("FeedItem")) == 1
+    assert Message.objects.get().state == "sent"
+
+
+def test_a_post_that_never_arrived_is_repeated(salesforce, told):
+    _, customer, _ = told
+    customer.subscribes("team", monthly="30.00", on=minutes_ago(5))
+    salesforce.cuts_next("request", match="composite$")
+    after_the_window()
+
+    after_the_window(70)
+
+    assert len(salesforce.records("FeedItem")) == 1
+
+
+def test_nothing_about_the_past_is_told_when_it_goes_live(scenario, salesforce, shadow):
+    account = salesforce.add_account(Name="Acme")
+    reads(salesforce)
+    customer = scenario.customer("Acme", salesforce_account_id=account)
+    customer.subscribes("team", monthly="30.00", on=minutes_ago(90))
+    customer.cancels(on=minutes_ago(70))
+    other = scenario.customer("Other", salesforce_account_id=account)
+    other.subscribes("team", monthly="30.00", on=minutes_ago(20))
+    pipeline.drain_outbox()
+    assert "would_send" in set(Message.objects.values_list("state", flat=True))
+
+    connections.go_live(now=timezone.now())
+    scenario.drain()
+    after_the_window()
+
+    assert salesforce.records("Task") == [] and salesforce.records("FeedItem") == []
+    assert salesforce.record(account)["MRR__c"] == Decimal(30)
+
+
+def test_a_message_waits_for_the_account_and_goes_with_the_match(scenario, salesforce, live):
+    SalesforceOrg.objects.update(live_since=timezone.now() - timedelta(days=10))
+    customer = scenario.customer("Acme")
+    customer.subscribes("team", monthly="30.00", on=minutes_ago(5))
+    after_the_window()
+    assert Message.objects.get().state == "held"
+    account = salesforce.add_account(Name="Acme")
+    reads(salesforce)
+
+    matching.match(Customer.objects.get(stripe_id=customer.id).pk, account, by="rae", now=timezone.now())
+    after_the_window()
+
+    (post,) = salesforce.records("FeedItem")
+    assert post["ParentId"] == account
+
+
+# ---- several sources, and Accounts that go away ----
+
+
+def test_several_sources_add_up_in_one_account_and_each_record_names_its_own(scenario, salesforce, acme):
+    scenario.customer("Acme", salesforce_account_id=acme).subscribes("team", monthly="30.00", on="2026-01-10")
+    other = Scenario("europe")
+    other.customer("Acme GmbH", salesforce_account_id=acme).subscribes("team", monthly="20.00", on="2026-01-11")
+
+    schedules = salesforce.records("MRR_Schedule__c", Account__c=acme)
+    by_source = {one["Source_Label__c"]: one["MRR_Delta__c"] for one in schedules}
+    assert by_source == {"Acme": Decimal(30), "Europe": Decimal(20)}
+    assert salesforce.record(acme)["MRR__c"] == sum(by_source.values())
+    assert "(Acme)" in salesforce.record(acme)["Stripe_Customer_Ids__c"]
+    assert "(Europe)" in salesforce.record(acme)["Stripe_Customer_Ids__c"]
+
+
+def test_a_merged_account_is_followed_and_the_history_says_so(scenario, salesforce, acme):
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    winner = salesforce.add_account(Name="Acme Holding")
+    salesforce.merges(winner, acme)
+
+    customer.moves_to("business", monthly="50.00", on="2026-02-01")
+    retry_all()
+    scenario.drain()
+
+    assert salesforce.record(winner)["MRR__c"] == Decimal(50)
+    assert {one["Account__c"] for one in salesforce.records("MRR_Schedule__c")} == {winner}
+    old, new = Match.objects.order_by("pk")
+    assert old.undone_at is not None and (new.how, new.account.salesforce_id) == ("merge", winner)
+    assert acme in new.evidence[0]["text"]
+    assert not SyncRecord.objects.filter(state="parked").exists()
+
+
+def test_a_deleted_account_sends_its_customer_back_to_matching(scenario, salesforce, acme):
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    salesforce.deletes(acme)
+
+    customer.moves_to("business", monthly="50.00", on="2026-02-01")
+    retry_all()
+    scenario.drain()
+
+    assert Unmatched.objects.get().reason == "deleted_account"
+    assert not Match.objects.filter(undone_at__isnull=True).exists()
+    assert set(SyncRecord.objects.filter(kind="account").values_list("state", flat=True)) == {"dropped"}
+
+
+def test_the_newer_value_ends_on_top_of_a_stalled_worker(scenario, salesforce, acme):
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    channel, now = CHANNELS[0], timezone.now()
+    outbox.retry(SyncRecord.objects.get(kind="account").pk, now=now)
+    SyncRecord.objects.filter(kind="account").update(fields_sent=None)
+    stalled = outbox.claim(channel, now=now)
+    customer.moves_to("business", monthly="50.00", on="2026-02-01")  # leased: nobody else sends it yet
+    quick = now + outbox.LEASE
+    outbox.send_due(CHANNELS, now=quick)
+    assert salesforce.record(acme)["MRR__c"] == Decimal(50)
+
+    salesforce.edits(acme, MRR__c="30")  # the older value arrives late, as if it had been on its way
+    row = stalled.rows[0]
+    outbox.settle(stalled, {row.ref: Sent({"MRR__c": "30.000000"})}, now=quick)
+    outbox.send_due(CHANNELS, now=quick + timedelta(seconds=1))
+
+    assert salesforce.record(acme)["MRR__c"] == Decimal(50)
+
+
+# ---- every refusal ----
+
+
+REFUSALS = [
+    "REQUIRED_FIELD_MISSING",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+    "DUPLICATES_DETECTED",
+    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+    "INVALID_FIELD",
+    "INVALID_FIELD_FOR_INSERT_UPDATE",
+    "INVALID_CROSS_REFERENCE_KEY",
+    "INSUFFICIENT_ACCESS_OR_READONLY",
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+    "ENTITY_IS_DELETED",
+    "STRING_TOO_LONG",
+    "MALFORMED_ID",
+    "NUMBER_OUTSIDE_VALID_RANGE",
+    "INVALID_TYPE",
+    "NOT_FOUND",
+]
+
+
+@pytest.mark.parametrize("code", [*REFUSALS, "DUPLICATE_VALUE", "UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE"])
+def test_every_refusal_keeps_its_words_and_heals_once_its_cause_is_gone(scenario, salesforce, acme, code):
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    salesforce.rejects_next(
+        code, "Detail Url: refused on purpose", sobject="MRR_Schedule__c", fields=("Detail_Url__c",)
+    )
+
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+
+    record = SyncRecord.objects.get(kind="schedule")
+    assert record.error_code == code and "refused on purpose" in record.error
+    assert record.state == ("parked" if code in REFUSALS else "waiting")
+    if code in REFUSALS:
+        assert record.error_fields == ["Detail_Url__c"]
+    assert errors.explain(code, record.error, sobject="MRR_Schedule__c").fix
+    outbox.retry(record.pk, now=timezone.now())
+    scenario.drain()
+    record.refresh_from_db()
+    assert (record.state, record.error, record.error_fields) == ("sent", "", [])
+
+
+def test_records_whose_account_was_locked_meet_again_in_one_call(scenario, salesforce, acme):
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    salesforce.rejects_next("UNABLE_TO_LOCK_ROW", "busy", count=3)
+
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+
+    locked = SyncRecord.objects.filter(error_code="UNABLE_TO_LOCK_ROW")
+    assert locked.count() == 3
+    assert len(set(locked.values_list("parent_id", flat=True))) == 1
+    moments = sorted(locked.values_list("due_at", flat=True))
+    assert moments[-1] - moments[0] < timedelta(milliseconds=1)
+
+
+def test_a_locked_record_waits_while_a_sibling_is_being_sent(scenario, salesforce, acme):
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    now = timezone.now()
+    SyncRecord.objects.update(state="waiting", due_at=now, parent_id=acme)
+    SyncRecord.objects.filter(kind="schedule").update(error_code="UNABLE_TO_LOCK_ROW")
+    SyncRecord.objects.filter(kind="account").update(leased_until=now + timedelta(seconds=30))
+
+    parcel = outbox.claim(CHANNELS[0], now=now)
+
+    assert {row.kind for row in parcel.rows} == {"opportunity"}
+
+
+def test_when_reads_run_short_the_question_rides_with_the_writes(scenario, salesforce, acme):
+    SalesforceOrg.objects.update(read_allowance=0)
+    customer = scenario.customer("Acme", salesforce_account_id=acme)
+    salesforce.forgets_requests()
+
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+
+    assert not salesforce.requests_to("GET .*query")
+    assert len(salesforce.requests_to(COMPOSITE)) <= 3  # the question rides, the answer is used, the entry points at it
+    (won,) = salesforce.records("Opportunity")
+    assert won["IsWon"] and salesforce.records("MRR_Schedule__c")[0]["Opportunity__c"] == won["Id"]

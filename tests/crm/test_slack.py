@@ -10,7 +10,7 @@ import time_machine
 from django.utils import timezone
 
 from config import pipeline
-from crm.messages import Win, closed_won, escaped, slack_body
+from crm.messages import Win, escaped, owed, slack_body
 from crm.models import Message, SalesforceOrg
 from tests.fakes.slack import FakeSlack, block_faults
 
@@ -21,7 +21,7 @@ def decided(**changed):
     facts = {
         "customer_pk": 7, "event_ids": ["evt_1"], "is_live": True, "effective_at": NOW, "live_since": None, "now": NOW
     }  # fmt: skip
-    return closed_won(changed.pop("kind", "new"), **{**facts, **changed})
+    return owed(changed.pop("kind", "new"), **{**facts, **changed})
 
 
 def test_it_waits_for_the_grouping_window():
@@ -99,7 +99,7 @@ def test_a_win_is_told_once(scenario, slack, live_since_yesterday, one_hour_on):
 
     (told,) = slack.messages
     assert told.text == "New: Acme &amp; Sons. MRR USD 30.00, ARR USD 360.00." and told.mentions == []
-    assert Message.objects.get().state == "sent"
+    assert Message.objects.get(channel="slack").state == "sent"
 
 
 def test_one_that_is_taken_back_is_dropped(scenario, slack, live_since_yesterday, one_hour_on):
@@ -110,7 +110,7 @@ def test_one_that_is_taken_back_is_dropped(scenario, slack, live_since_yesterday
     one_hour_on()
 
     assert slack.messages == []
-    assert Message.objects.get().state == "dropped"
+    assert Message.objects.get(channel="slack").state == "dropped"
 
 
 def test_what_was_grouped_is_told_as_a_whole(scenario, slack, live_since_yesterday, one_hour_on):
@@ -130,7 +130,7 @@ def test_shadow_records_what_it_would_tell(scenario, slack, live_since_yesterday
 
     one_hour_on()
 
-    message = Message.objects.get()
+    message = Message.objects.get(channel="slack")
     assert slack.requests == [] and message.state == "would_send"
     assert message.body["channel"] == "#closed-won" and "Acme" in message.body["text"]
 
@@ -139,13 +139,13 @@ def test_nothing_is_owed_without_a_channel(scenario, slack, live_since_yesterday
     settings.SLACK_CLOSED_WON_CHANNEL = ""
     scenario.customer("Acme").subscribes("team", monthly="30.00", on="2026-03-31 11:59")
 
-    assert not Message.objects.exists()
+    assert not Message.objects.filter(channel="slack").exists()
 
 
 def test_the_past_is_not_told(scenario, slack, live_since_yesterday):
     scenario.customer("Acme").subscribes("team", monthly="30.00", on="2026-03-01")
 
-    assert not Message.objects.exists()
+    assert not Message.objects.filter(channel="slack").exists()
 
 
 def test_too_late_is_dropped(scenario, slack, live_since_yesterday, one_hour_on):
@@ -153,7 +153,7 @@ def test_too_late_is_dropped(scenario, slack, live_since_yesterday, one_hour_on)
 
     one_hour_on(hours=73)
 
-    assert slack.messages == [] and Message.objects.get().error_code == "too_old"
+    assert slack.messages == [] and Message.objects.get(channel="slack").error_code == "too_old"
 
 
 def test_a_lost_answer_is_left_to_a_person(scenario, slack, live_since_yesterday, one_hour_on):
@@ -164,7 +164,10 @@ def test_a_lost_answer_is_left_to_a_person(scenario, slack, live_since_yesterday
     one_hour_on(hours=3)
 
     assert len(slack.messages) == 1
-    assert (Message.objects.get().state, Message.objects.get().error_code) == ("parked", "no_answer")
+    assert (Message.objects.get(channel="slack").state, Message.objects.get(channel="slack").error_code) == (
+        "parked",
+        "no_answer",
+    )
 
 
 def test_a_rate_limit_is_waited_for(scenario, slack, live_since_yesterday, one_hour_on):
@@ -185,4 +188,7 @@ def test_a_missing_channel_is_parked_with_its_name(scenario, slack, live_since_y
 
     one_hour_on()
 
-    assert (Message.objects.get().state, Message.objects.get().error_code) == ("parked", "channel_not_found")
+    assert (Message.objects.get(channel="slack").state, Message.objects.get(channel="slack").error_code) == (
+        "parked",
+        "channel_not_found",
+    )

@@ -442,6 +442,8 @@ class _Shown:
         """A copy of an object as Stripe sends it; `at` is its path in expand's terms, with a dot at the end."""
         kind = str(obj.get("object", ""))
         hidden = HIDDEN.get(kind, set()) | ({"secret"} if kind == "webhook_endpoint" else set())
+        if ".currency_options." in f".{at}":
+            hidden = {"tiers"}
         return {
             name: self._value(name, value, f"{at}{name}", kind)
             for name, value in obj.items()
@@ -452,7 +454,8 @@ class _Shown:
         return any(one == path or one.startswith(f"{path}.") for one in self.expand)
 
     def _value(self, name: str, value: Any, path: str, kind: str) -> Any:
-        if name in REFERENCES and kind != "event" and (not isinstance(value, dict) or "id" in value):
+        is_reference = name in REFERENCES or path == "phases.items.price"
+        if is_reference and kind != "event" and (not isinstance(value, dict) or "id" in value):
             if self._asked(path):
                 return self._expanded(name, value, path)
             return [_id(one) for one in value] if isinstance(value, list) else _id(value)

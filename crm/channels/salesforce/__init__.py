@@ -1,119 +1,232 @@
-"""The Salesforce channel: brings records in step with the ledger, or says what it would write."""
+"""The Salesforce channel: brings records in step with the ledger and tells people, or says what it would do."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from crm.channels.kinds import ChannelError, Held, Outcome, Parcel, Postponed, Sent, Wait, WouldSend
+import structlog
+
+from crm.channels.kinds import ChannelError, Dropped, Held, LookedUp, Outcome, Parcel, Postponed, Sent, Wait, WouldSend
 from crm.channels.salesforce.packing import Write
 
 if TYPE_CHECKING:
     from crm.channels.salesforce.client import Client
-    from crm.models import SalesforceOrg, SyncRecord
-    from crm.opportunities import Candidate
-    from crm.records import Begun, Built
+    from crm.models import Message, SalesforceOrg, SyncRecord
+    from crm.records import Built
 
-AMOUNT_OPEN = timedelta(minutes=60)  # while the grouping window is open the booked amount may still be corrected
-DEFAULT_WON_STAGE = "Closed Won"
-ASKED_AT_ONCE = 100  # of one query: its address must stay below 16 KB
+log = structlog.get_logger(__name__)
 
 
 class SalesforceChannel:
-    """Carries records. In shadow mode nothing leaves: each row keeps what it would have said."""
+    """Carries records, and the messages that go with them. In shadow mode each row keeps what it would have said."""
 
     name = "salesforce"
     work = "records"
     batch = 1000
 
     def is_open(self, *, now: datetime) -> bool:
-        org = _org()
+        """Say whether a flush may begin: in live mode the day's pace and the org's reserve allow it."""
+        from crm.channels.salesforce import budget
+
+        org = current_org()
         if org is None:
             return False
-        if not _is_live(org):
+        if not is_live(org):
             return True
-        return not org.error_code and (org.paused_until is None or org.paused_until <= now)
+        if org.error_code or (org.paused_until is not None and org.paused_until > now):
+            return False
+        return budget.may_send(org, now=now)
 
     def deliver(self, parcel: Parcel, *, now: datetime) -> dict[int, Outcome]:
-        """Build what each record should say now; send what differs from what Salesforce holds."""
-        from crm import records
+        """Build what each row should say now; send what differs from what Salesforce holds."""
+        from crm.models import SyncRecord
 
-        org = _org()
-        rows: Sequence[SyncRecord] = parcel.rows
+        org = current_org()
         if org is None:
-            return {row.pk: Held("no_org", "No Salesforce org is connected.") for row in rows}
-        outcomes: dict[int, Outcome] = {}
-        built: dict[int, Built] = {}
-        for pk, made in records.build(rows, now=now).items():
-            if isinstance(made, records.Built):
-                built[pk] = made
-            else:
-                outcomes[pk] = made
-        if not _is_live(org):
-            return outcomes | {pk: WouldSend(_as_if_first(made, org)) for pk, made in built.items()}
+            return {row.ref: Held("no_org", "No Salesforce org is connected.") for row in parcel.rows}
+        rows = {row.ref: row for row in parcel.rows if isinstance(row, SyncRecord)}
+        built, outcomes = build(rows, now=now)
+        told, unsaid = _told([row for row in parcel.rows if row.ref not in rows], org, now=now)
+        outcomes |= unsaid
+        if not is_live(org):
+            would: dict[int, Outcome] = {pk: WouldSend(_as_if_first(made, org)) for pk, made in built.items()}
+            return outcomes | would | {ref: WouldSend(write.fields) for ref, write in told.items()}
         try:
-            outcomes |= _send(org, {row.pk: row for row in rows}, built, parcel, now=now)
+            outcomes |= _send(org, rows, built, told, parcel, now=now)
         except ChannelError as error:
-            outcomes |= dict.fromkeys(built.keys() - outcomes.keys(), error)
+            outcomes |= dict.fromkeys((built.keys() | told.keys()) - outcomes.keys(), error)
         return outcomes
 
 
-def _org() -> SalesforceOrg | None:
+def look_again(*, now: datetime) -> None:
+    """Ask the org, once in a while, whether calls are free again after sending stopped at the reserve."""
+    from crm.channels.salesforce import budget
+    from crm.channels.salesforce.client import Client
+
+    org = current_org()
+    if org is None or org.error_code or not budget.is_to_be_asked(org, now=now):
+        return
+    budget.still_stopped(org, now=now)
+    try:
+        with Client(org, now=now) as client:
+            client.ask_limits()
+    except ChannelError as error:
+        log.warning("salesforce limits not read", code=error.code, message=error.message)
+
+
+def build(rows: Mapping[int, SyncRecord], *, now: datetime) -> tuple[dict[int, Built], dict[int, Outcome]]:
+    """Return what each record should say now, and what becomes of those that say nothing; each learns its Account."""
+    from crm import records
+
+    built: dict[int, Built] = {}
+    unsaid: dict[int, Outcome] = {}
+    for pk, made in records.build(list(rows.values()), now=now).items():
+        if isinstance(made, records.Built):
+            built[pk] = made
+            rows[pk].parent_id = made.account_id
+        else:
+            unsaid[pk] = made
+    return built, unsaid
+
+
+def changed(rows: Mapping[int, SyncRecord], built: Mapping[int, Built]) -> tuple[list[Write], dict[int, Outcome]]:
+    """Return the writes of records that say something new; what Salesforce holds already needs no call."""
+    writes: list[Write] = []
+    unchanged: dict[int, Outcome] = {}
+    for pk, made in built.items():
+        kept = rows[pk].fields_sent if rows[pk].confirmed else None
+        if kept is not None and all(name in kept and kept[name] == value for name, value in made.fields.items()):
+            unchanged[pk] = Sent(kept, their_id=made.their_id, called=False)
+        else:
+            writes.append(
+                Write(
+                    pk,
+                    made.account_id,
+                    made.sobject,
+                    made.fields,
+                    their_id=made.their_id,
+                    key_field=made.key_field,
+                    key=made.key,
+                )
+            )
+    return writes, unchanged
+
+
+def written(row: SyncRecord, fields: Mapping[str, Any], *, their_id: str) -> Sent:
+    """Return what Salesforce holds of a record after a write: what we wrote before and did not write now stays."""
+    kept = row.fields_sent if row.confirmed else None
+    return Sent({**(kept or {}), **fields}, their_id=their_id)
+
+
+def current_org() -> SalesforceOrg | None:
     from crm.models import SalesforceOrg
 
     return SalesforceOrg.objects.order_by("pk").first()
 
 
-def _is_live(org: SalesforceOrg) -> bool:
+def is_live(org: SalesforceOrg) -> bool:
     return org.mode == "live" and not org.is_demo
 
 
 def _as_if_first(made: Built, org: SalesforceOrg) -> dict[str, Any]:
+    from crm.channels.salesforce import finding
+
     if made.begun is None or made.their_id:
         return dict(made.fields)
-    return {**made.fields, **_closing(made.begun, org.won_stage or DEFAULT_WON_STAGE)}
+    return {**made.fields, **finding.closing(made.begun, org.won_stage or finding.DEFAULT_WON_STAGE)}
 
 
-def _closing(begun: Begun, stage: str) -> dict[str, Any]:
-    return {"StageName": stage, "CloseDate": begun.on.isoformat(), "Amount": begun.amount}
+# ---- messages ----
+
+
+def _told(rows: Sequence[Message], org: SalesforceOrg, *, now: datetime) -> tuple[dict[int, Write], dict[int, Outcome]]:
+    """Return the Task or post of each message, and what becomes of those that say nothing now."""
+    if not rows:
+        return {}, {}
+    from crm import messages, payments
+    from crm import selectors as crm
+    from crm.channels import told
+    from crm.channels.salesforce import chatter, tasks
+    from mrr import selectors as mrr
+
+    pks = {row.customer_id for row in rows if row.customer_id is not None}
+    accounts, balances = crm.account_ids(pks), mrr.balances(pks)
+    paying = {pk for pk, held in balances.items() if any(one.is_paying for one in held)}
+    paid = payments.fields_of([row for row in rows if row.topic == messages.PAYMENT])
+    rows_of_movements = [row for row in rows if row.topic != messages.PAYMENT]
+    movements = told.movements(rows_of_movements, now=now, live_since=org.live_since if is_live(org) else None)
+    writes: dict[int, Write] = {}
+    unsaid: dict[int, Outcome] = {}
+    for row in rows:
+        account_id = accounts.get(row.customer_id or 0, "")
+        if row.topic == messages.PAYMENT:
+            _told_of_payment(row, paid[row.ref], account_id, writes, unsaid)
+            continue
+        movement = movements[row.ref]
+        if isinstance(movement, Dropped):
+            unsaid[row.ref] = movement
+        elif row.topic == messages.WIN_BACK and row.customer_id in paying:
+            unsaid[row.ref] = Dropped("came_back", "The customer pays again.")
+        elif not account_id:
+            unsaid[row.ref] = Held("unmatched", "The customer has no Account yet.")
+        elif row.topic == messages.WIN_BACK:
+            writes[row.ref] = tasks.win_back(row, movement, account_id, now=now)
+        else:
+            writes[row.ref] = chatter.closed_won(row, movement, account_id)
+    return writes, unsaid
+
+
+def _told_of_payment(
+    row: Message,
+    fields: Mapping[str, Any] | None,
+    account_id: str,
+    writes: dict[int, Write],
+    unsaid: dict[int, Outcome],
+) -> None:
+    from crm.channels.salesforce import tasks
+
+    if fields is None:
+        unsaid[row.ref] = Dropped("taken_back", "The invoice is not paid after all.")
+    elif not account_id:
+        unsaid[row.ref] = Held("unmatched", "The customer has no Account yet.")
+    else:
+        writes[row.ref] = tasks.payment(row, fields, account_id)
 
 
 # ---- sending ----
 
 
 def _send(
-    org: SalesforceOrg, rows: Mapping[int, SyncRecord], built: Mapping[int, Built], parcel: Parcel, *, now: datetime
+    org: SalesforceOrg,
+    rows: Mapping[int, SyncRecord],
+    built: Mapping[int, Built],
+    told: Mapping[int, Write],
+    parcel: Parcel,
+    *,
+    now: datetime,
 ) -> dict[int, Outcome]:
-    from crm.channels.salesforce import composite
+    from crm.channels.salesforce import composite, finding, mapping
     from crm.channels.salesforce.client import Client
 
+    theirs = mapping.of(org)
+
     with Client(org, now=now) as client:
-        outcomes, built = _with_opportunities(client, rows, dict(built), now=now)
-        writes: list[Write] = []
-        for pk, made in built.items():
-            kept = rows[pk].fields_sent if rows[pk].confirmed else None
-            if kept is not None and all(name in kept and kept[name] == value for name, value in made.fields.items()):
-                outcomes[pk] = Sent(kept, their_id=made.their_id, called=False)
-            else:
-                writes.append(
-                    Write(
-                        pk,
-                        made.account_id,
-                        made.sobject,
-                        made.fields,
-                        their_id=made.their_id,
-                        key_field=made.key_field,
-                        key=made.key,
-                    )
-                )
-        if not writes:
+        outcomes, found, questions = finding.find(client, rows, built, now=now)
+        writes, unchanged = changed(rows, found)
+        outcomes |= unchanged
+        standing = _standing_posts(client, parcel, told)
+        outcomes |= {ref: Sent(told[ref].fields, their_id=their_id, called=False) for ref, their_id in standing.items()}
+        writes += [write for ref, write in told.items() if ref not in standing]
+        if not writes and not questions:
             return outcomes
+        parcel.asked.update({write.row: _asked(write) for write in writes})
         results = composite.send(
             client,
-            writes,
+            mapping.in_their_words(writes, theirs),
+            questions,
             version=org.api_version,
             now=now,
             may_send=lambda: time.monotonic() < parcel.send_until,
@@ -121,119 +234,56 @@ def _send(
         wait = next((result for result in results.values() if isinstance(result, Wait)), None)
         if wait is not None:
             client.pause(wait)
-    for pk, result in results.items():
-        if isinstance(result, ChannelError | Postponed):
-            outcomes[pk] = result
+    for ref, result in results.items():
+        if isinstance(result, LookedUp):
+            candidates = [theirs.back("Opportunity", one) for one in result.candidates]
+            outcomes[ref] = LookedUp(tuple(finding.concerning(built[ref], candidates)))
+        elif not isinstance(result, str):
+            outcomes[ref] = result
+        elif ref in told:
+            outcomes[ref] = Sent(told[ref].fields, their_id=result)
         else:
-            kept = rows[pk].fields_sent if rows[pk].confirmed else None
-            outcomes[pk] = Sent({**(kept or {}), **built[pk].fields}, their_id=result or built[pk].their_id)
-    return outcomes
+            outcomes[ref] = written(rows[ref], _said(found[ref]), their_id=result or found[ref].their_id)
+    return outcomes | after_gone_accounts(outcomes, writes, now=now)
 
 
-# ---- Opportunities ----
+def _said(made: Built) -> Mapping[str, Any]:
+    """Return what a record says after its write: an Opportunity that was made holds its key as a field, too."""
+    return {**made.fields, made.key_field: made.key} if made.begun is not None and made.key_field else made.fields
 
 
-def _with_opportunities(
-    client: Client, rows: Mapping[int, SyncRecord], built: dict[int, Built], *, now: datetime
-) -> tuple[dict[int, Outcome], dict[int, Built]]:
-    """Find the Opportunity of each subscription that has none yet, with one query for all.
+def _asked(write: Write) -> dict[str, Any]:
+    """Return what is asked of Salesforce for one record, as the log shows it; how it is packed is another matter."""
+    if write.sobject == "FeedItem":
+        return {"method": "POST", "path": "chatter/feed-elements", "fields": write.fields}
+    address = write.their_id or (f"{write.key_field}/{write.key}" if write.key_field else "")
+    path = f"sobjects/{write.sobject}/{address}".rstrip("/")
+    return {"method": "PATCH" if address else "POST", "path": path, "fields": write.fields}
 
-    Where a person must choose, the record is held; a schedule entry that goes with a found one points at it.
+
+def _standing_posts(client: Client, parcel: Parcel, told: Mapping[int, Write]) -> dict[int, str]:
+    """Look for posts that an earlier try may have left; a first try looks for nothing."""
+    from crm.channels.salesforce import chatter
+
+    tried = {row.ref for row in parcel.rows if row.attempts > 1}
+    again = {ref: write for ref, write in told.items() if ref in tried and write.sobject == chatter.FEED_ITEM}
+    return chatter.standing(client, again) if again else {}
+
+
+def after_gone_accounts(
+    outcomes: Mapping[int, Outcome], writes: Sequence[Write], *, now: datetime
+) -> dict[int, Outcome]:
+    """Where a refusal says that something is gone, follow Accounts that were merged and let go of deleted ones.
+
+    What concerned those is due again, for the Account it belongs to now.
     """
-    from crm import opportunities
+    from crm import matching
+    from crm.channels.salesforce import errors
 
-    outcomes: dict[int, Outcome] = {}
-    looking = {pk: made for pk, made in built.items() if made.begun is not None and not made.their_id}
-    if looking:
-        stage = _known_won_stage(client)
-        candidates = _candidates(client, [(made.account_id, made.begun) for made in looking.values() if made.begun])
-        chosen_ids: dict[str, str] = {}
-        for pk, made in looking.items():
-            assert made.begun is not None
-            chosen = opportunities.choose(
-                made.begun.subscription_id,
-                made.account_id,
-                made.begun.on,
-                candidates,
-                named_id=made.begun.named_id,
-                rivals=sum(one.account_id == made.account_id for one in looking.values()) - 1,
-            )
-            if isinstance(chosen, opportunities.Unclear):
-                outcomes[pk] = Held(chosen.code, chosen.text)
-                del built[pk]
-                continue
-            fields = {**made.fields, **(_closing(made.begun, stage) if chosen.closes else {})}
-            built[pk] = replace(made, fields=fields, their_id=chosen.id)
-            chosen_ids[made.begun.subscription_id] = chosen.id
-        for pk, made in built.items():
-            subscription = made.fields.get("Stripe_Subscription_Id__c")
-            if made.sobject == "MRR_Schedule__c" and subscription in chosen_ids:
-                built[pk] = replace(made, fields={**made.fields, "Opportunity__c": chosen_ids[subscription]})
-    for pk, made in built.items():
-        if made.begun is not None and pk not in looking:
-            built[pk] = _corrected(made, rows[pk], now=now)
-    return outcomes, built
-
-
-def _corrected(made: Built, row: SyncRecord, *, now: datetime) -> Built:
-    """Keep the amount we booked right while the grouping window is open; later only the committed ARR moves."""
-    assert made.begun is not None
-    kept = row.fields_sent or {}
-    if "Amount" not in kept or now - made.begun.at > AMOUNT_OPEN:
-        return made
-    return replace(made, fields={**made.fields, "CloseDate": made.begun.on.isoformat(), "Amount": made.begun.amount})
-
-
-def won_stage(client: Client) -> str:
-    """Return the org's won stage: the first that is won and active."""
-    soql = "SELECT ApiName, MasterLabel FROM OpportunityStage WHERE IsWon = true AND IsActive = true ORDER BY SortOrder"
-    found = [str(one.get("ApiName") or one.get("MasterLabel") or "") for one in client.query(soql)]
-    return found[0] if found else DEFAULT_WON_STAGE
-
-
-def _known_won_stage(client: Client) -> str:
-    """Return the won stage, asked once of each org."""
-    from crm.models import SalesforceOrg
-
-    if not client.org.won_stage:
-        client.org.won_stage = won_stage(client)
-        SalesforceOrg.objects.filter(pk=client.org.pk).update(won_stage=client.org.won_stage)
-    return client.org.won_stage
-
-
-def _candidates(client: Client, begun: Sequence[tuple[str, Begun]]) -> list[Candidate]:
-    """Read the Opportunities that may belong to subscriptions; `begun` holds each with its Account's id."""
-    found: dict[str, Candidate] = {}
-    for start in range(0, len(begun), ASKED_AT_ONCE):
-        for one in client.query(_query(begun[start : start + ASKED_AT_ONCE])):
-            candidate = _candidate(one)
-            found[candidate.id] = candidate
-    return list(found.values())
-
-
-def _query(begun: Sequence[tuple[str, Begun]]) -> str:
-    from crm.channels.salesforce.soql import quoted_list
-
-    accounts = quoted_list(sorted({account_id for account_id, _ in begun}))
-    conditions = [
-        f"Stripe_Subscription_Id__c IN {quoted_list(sorted({one.subscription_id for _, one in begun}))}",
-        f"(AccountId IN {accounts} AND Stripe_Subscription_Id__c = null AND (IsClosed = false OR IsWon = true))",
-    ]
-    named = sorted({one.named_id for _, one in begun if one.named_id})
-    if named:
-        conditions.append(f"Id IN {quoted_list(named)}")
-    columns = "Id, AccountId, IsClosed, IsWon, CloseDate, Stripe_Subscription_Id__c"
-    return f"SELECT {columns} FROM Opportunity WHERE {' OR '.join(conditions)}"  # noqa: S608  # SOQL, values quoted
-
-
-def _candidate(record: Mapping[str, Any]) -> Candidate:
-    from crm.opportunities import Candidate
-
-    return Candidate(
-        id=str(record["Id"]),
-        account_id=str(record.get("AccountId") or ""),
-        subscription_id=str(record.get("Stripe_Subscription_Id__c") or ""),
-        is_closed=bool(record.get("IsClosed")),
-        is_won=bool(record.get("IsWon")),
-        close_on=date.fromisoformat(record["CloseDate"]) if record.get("CloseDate") else None,
-    )
+    refused = {
+        write.row: write.group
+        for write in writes
+        if write.group and isinstance(found := outcomes.get(write.row), ChannelError) and found.code in errors.GONE
+    }
+    left = matching.leave_gone_accounts(set(refused.values()), now=now) if refused else set()
+    return {ref: Postponed() for ref, account_id in refused.items() if account_id in left}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import requests
 
 from crm.channels.kinds import ChannelError, Transient, Unclear, Wait
-from crm.channels.salesforce import errors, oauth
+from crm.channels.salesforce import budget, errors, oauth
 from crm.channels.salesforce.session import PinnedSession
 from crm.models import SalesforceOrg
 
@@ -27,11 +27,6 @@ class Client:
         self._token = org.access_token
 
     def close(self) -> None:
-        """Keep what the last answer said of the org's calls, and hang up."""
-        if self.session.usage:
-            used, limit = self.session.usage
-            self.org.calls_used, self.org.calls_limit = used, limit
-            SalesforceOrg.objects.filter(pk=self.org.pk).update(calls_used=used, calls_limit=limit)
         self.session.close()
 
     def __enter__(self) -> Client:
@@ -80,6 +75,10 @@ class Client:
             raise Unclear("UNREADABLE_ANSWER", "Salesforce's answer does not speak of each part.")
         return found
 
+    def ask_limits(self) -> None:
+        """Ask how many calls are free, even while sending stopped at the reserve; the answer goes to the budget."""
+        self._call(lambda sf: sf.restful("limits"), is_write=False, is_probe=True)
+
     def describe(self, sobject: str) -> dict[str, Any] | None:
         """Return what the integration user sees of an object; None when it sees none of it."""
         try:
@@ -90,19 +89,61 @@ class Client:
             raise
         return found if isinstance(found, dict) else None
 
+    def tooling(self, soql: str) -> list[dict[str, Any]]:
+        """Return the records of a query of the Tooling API: rules and fields as set-up knows them."""
+        answer = self.restful("tooling/query", params={"q": soql})
+        return list(answer.get("records", ())) if isinstance(answer, dict) else []
+
+    def restful(self, path: str, *, method: str = "GET", params: dict[str, str] | None = None, json: Any = None) -> Any:
+        """Make one call of a resource that has no method of its own here; None for an answer without a body."""
+        options = {"json": json} if json is not None else {}
+        return self._call(
+            lambda sf: sf.restful(path, params=params, method=method, **options), is_write=method != "GET"
+        )
+
+    def upload(self, path: str, parts: dict[str, tuple[str | None, bytes, str]]) -> Any:
+        """Post a form of several parts, each (file name, content, content type); the header of this call alone."""
+        return self._call(
+            lambda sf: sf.restful(path, method="POST", files=parts, headers={"Content-Type": None}), is_write=True
+        )
+
+    def put_csv(self, path: str, content: bytes) -> None:
+        """Give a Bulk job its rows."""
+        headers = {"Content-Type": "text/csv; charset=UTF-8"}
+        self._call(
+            lambda sf: sf._call_salesforce("PUT", f"{sf.base_url}{path}", data=content, headers=headers), is_write=True
+        )
+
+    def text(self, path: str) -> str:
+        """Return the answer of a resource that is no JSON."""
+        response = self._call(lambda sf: sf._call_salesforce("GET", f"{sf.base_url}{path}"), is_write=False)
+        return str(response.content.decode("utf-8", "replace"))
+
     # Calling
 
-    def _call(self, ask: Callable[[Any], Answer], *, is_write: bool) -> Answer:
+    def _call(self, ask: Callable[[Any], Answer], *, is_write: bool, is_probe: bool = False) -> Answer:
         """Call once; with a dead token renew it and call once more."""
         if not self._token:
             self._token = oauth.renewed(self.org.pk, dead="", now=self.now)
         try:
-            return self._heard(lambda: ask(self._salesforce()), is_write=is_write)
+            return self._counted(ask, is_write=is_write, is_probe=is_probe)
         except ChannelError as refusal:
             if refusal.code != errors.DEAD_SESSION or self.org.pk is None:
                 raise
         self._token = oauth.renewed(self.org.pk, dead=self._token, now=self.now)
-        return self._heard(lambda: ask(self._salesforce()), is_write=is_write)
+        return self._counted(ask, is_write=is_write, is_probe=is_probe)
+
+    def _counted(self, ask: Callable[[Any], Answer], *, is_write: bool, is_probe: bool) -> Answer:
+        """Call within the budget, and keep what the answer says of the org's calls. Raises Wait at the reserve."""
+        if self.org.pk is not None:
+            budget.spend(self.org.pk, is_write=is_write, now=self.now, is_probe=is_probe)
+        self.session.usage = None
+        try:
+            return self._heard(lambda: ask(self._salesforce()), is_write=is_write)
+        finally:
+            if self.session.usage:
+                used, limit = self.session.usage
+                budget.heard(self.org, used=used, limit=limit, now=self.now)
 
     def _salesforce(self) -> Any:
         from simple_salesforce.api import Salesforce

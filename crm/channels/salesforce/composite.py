@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from crm.channels.kinds import ChannelError, Postponed, Unclear
+from crm.channels.kinds import ChannelError, LookedUp, Postponed, Transient, Unclear
 from crm.channels.salesforce import errors
-from crm.channels.salesforce.packing import Part, Write, pack
+from crm.channels.salesforce.packing import Part, Question, Write, pack
 from crm.ids import MalformedId, long_id
 
-Result = str | Postponed | ChannelError  # the record's id there (empty where it said none), or why it did not work
+# The record's id there (empty where it said none), the answer to a question, or why it did not work.
+Result = str | LookedUp | Postponed | ChannelError
 
 
 class Sender(Protocol):
@@ -20,7 +21,13 @@ class Sender(Protocol):
 
 
 def send(
-    client: Sender, writes: Sequence[Write], *, version: str, now: datetime, may_send: Callable[[], bool]
+    client: Sender,
+    writes: Sequence[Write],
+    questions: Sequence[Question] = (),
+    *,
+    version: str,
+    now: datetime,
+    may_send: Callable[[], bool],
 ) -> dict[int, Result]:
     """Send all writes and return, for each row, the record's id or what went wrong.
 
@@ -29,7 +36,7 @@ def send(
     """
     results: dict[int, Result] = {}
     stopped: ChannelError | Postponed | None = None
-    for parts in pack(writes):
+    for parts in pack(writes, questions):
         rows = [row for part in parts for row in part.rows]
         if stopped is None and not may_send():
             stopped = Postponed()
@@ -54,8 +61,10 @@ def read(parts: Sequence[Part], answers: Sequence[Mapping[str, Any]], *, now: da
     for part, answer in zip(parts, answers, strict=True):
         status, body = int(answer.get("httpStatusCode") or 0), answer.get("body")
         if status >= 300 or status < 200:
-            refusal = errors.from_answer(status, body, is_write=True, now=now)
+            refusal = errors.from_answer(status, body, is_write=not part.is_question, now=now)
             results |= dict.fromkeys(part.rows, refusal)
+        elif part.is_question:
+            results |= dict.fromkeys(part.rows, _found(body))
         elif part.is_collection:
             results |= _collection_rows(part, body, now)
         else:
@@ -72,6 +81,14 @@ def _collection_rows(part: Part, body: Any, now: datetime) -> dict[int, Result]:
     for row, said in zip(part.rows, body, strict=True):
         found[row] = _id_of(said) if said.get("success") is True else errors.rows_error(said.get("errors"), now=now)
     return found
+
+
+def _found(body: Any) -> Result:
+    """What a question found, which must be all of it: of a longer list the rest would be guessed."""
+    records = body.get("records") if isinstance(body, Mapping) else None
+    if not isinstance(records, list) or body.get("done") is not True:
+        return Transient("UNREADABLE_ANSWER", "Salesforce's answer to a query cannot be read whole.")
+    return LookedUp(tuple(one for one in records if isinstance(one, Mapping)))
 
 
 def _id_of(said: Any) -> str:

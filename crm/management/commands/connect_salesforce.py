@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,18 @@ class Command(BaseCommand):
         login = self._login(options)
         try:
             found = connections.connect(login, mode=options["mode"], now=timezone.now(), report=self._report)
+        except connections.NotKnownYet as wait:
+            self.stderr.write(str(wait))
+            until = wait.until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            print_result(self, {"connected": False, "code": "invalid_client_id", "retry_until": until})
+            sys.exit(1)
         except connections.NotConnected as error:
             raise CommandError(str(error)) from None
         org = found.org
         print_result(
             self,
             {
+                "connected": True,
                 "instance_url": org.instance_url,
                 "org_id": org.org_id,
                 "sandbox": org.is_sandbox,

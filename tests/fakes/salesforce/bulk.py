@@ -31,6 +31,7 @@ class Job:
     kind: str
     given: dict[str, Any]
     created: str
+    created_by: str = ""
     state: str = "Open"
     error: str | None = None
     uploaded: bytes | None = None
@@ -45,7 +46,8 @@ class Job:
         body = {
             "id": self.id, "operation": self.given["operation"], "object": self.given.get("object"),
             "state": self.state,
-            "createdDate": self.created, "systemModstamp": self.created, "concurrencyMode": "Parallel",
+            "createdById": self.created_by, "createdDate": self.created, "systemModstamp": self.created,
+            "concurrencyMode": "Parallel",
             "contentType": "CSV", "apiVersion": float(version[1:]),
             "jobType": "V2Query" if self.kind == "query" else "V2Ingest",
             "lineEnding": self.given.get("lineEnding", "LF"), "columnDelimiter": "COMMA",
@@ -78,7 +80,7 @@ def _jobs(org: FakeSalesforce, call: rest.Call, kind: str) -> rest.Reply:
         found = [job.shown(call.version) for job in org.jobs.values() if job.kind == kind]
         return rest.Reply(200, {"done": True, "records": found, "nextRecordsUrl": None})
     given = call.object()
-    job = Job(f"7505g{len(org.jobs) + 1:010d}AAA", kind, given, stamp(org.clock()), polls=org.bulk_polls)
+    job = Job(f"7505g{len(org.jobs) + 1:010d}AAA", kind, given, stamp(org.clock()), org.user_id, polls=org.bulk_polls)
     if kind == "query":
         if given.get("operation") not in ("query", "queryAll"):
             raise SalesforceError("INVALIDOPERATION", "operation must be query or queryAll")

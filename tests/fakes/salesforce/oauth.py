@@ -34,6 +34,8 @@ class ConnectedApp:
     jwt_public_key: bytes | None = None
     rotates_refresh_tokens: bool = False
     allows_client_credentials: bool = True
+    requires_secret: bool = False
+    scopes: tuple[str, ...] = ("api", "refresh_token", "offline_access")
     known: bool = True
 
 
@@ -51,6 +53,7 @@ class Login:
     grants: int = 0
     instance_url: str | None = None
     denies: bool = False
+    is_sandbox: bool = False
 
     def new_access_token(self) -> str:
         token = f"{self.org_id[:15]}!{secrets.token_urlsafe(48)}"
@@ -118,7 +121,7 @@ class Login:
         return {"refresh_token": self.new_refresh_token()}
 
     def _authorization_code(self, form: dict[str, str], url: str) -> dict[str, Any]:
-        self._client(form, with_secret="client_secret" in form)
+        self._client(form, with_secret="client_secret" in form or self.app.requires_secret)
         asked = self.codes.pop(form.get("code", ""), None)
         if asked is None:
             raise OAuthError("invalid_grant", "expired authorization code")
@@ -126,13 +129,16 @@ class Login:
             raise OAuthError("redirect_uri_mismatch", "redirect_uri must match configuration")
         if _challenge(form.get("code_verifier", "")) != asked["code_challenge"]:
             raise OAuthError("invalid_grant", "invalid code verifier")
-        return {"refresh_token": self.new_refresh_token()}
+        # Without the scope there is no refresh token, and nobody says so.
+        wanted = set(asked["scope"].split())
+        return {"refresh_token": self.new_refresh_token()} if wanted & {"refresh_token", "offline_access"} else {}
 
     def _jwt(self, form: dict[str, str], url: str) -> dict[str, Any]:
         claims = self._verified(form.get("assertion", ""))
         if claims.get("iss") != self.app.client_id or not self.app.known:
             raise OAuthError("invalid_client_id", "client identifier invalid")
-        if claims.get("aud") not in (url, "https://login.salesforce.com", "https://test.salesforce.com"):
+        login_host = "https://test.salesforce.com" if self.is_sandbox else "https://login.salesforce.com"
+        if claims.get("aud") not in (url, login_host):
             raise OAuthError("invalid_grant", "audience is invalid")
         if not time.time() < float(claims.get("exp", 0)) <= time.time() + 300:
             raise OAuthError("invalid_grant", "expired authorization code")
@@ -171,9 +177,12 @@ class Login:
             back |= {"error": "unsupported_response_type", "error_description": "response type not supported"}
         elif not asked.get("code_challenge") or asked.get("code_challenge_method") != "S256":
             back |= {"error": "invalid_request", "error_description": "missing required code challenge"}
+        elif not set(asked.get("scope", "").split()) <= set(self.app.scopes):
+            back |= {"error": "invalid_scope", "error_description": "the requested scope is not allowed"}
         else:
             back["code"] = f"aPrx{secrets.token_urlsafe(32)}"
-            self.codes[back["code"]] = {name: asked[name] for name in ("redirect_uri", "code_challenge")}
+            kept = {name: asked[name] for name in ("redirect_uri", "code_challenge")}
+            self.codes[back["code"]] = {**kept, "scope": asked.get("scope") or " ".join(self.app.scopes)}
         return Response(302, b"", {"Location": f"{asked['redirect_uri']}?{urlencode(back, quote_via=quote)}"})
 
     def _revoke(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..server import FakeServer, Request, Response, json_response
-from . import bulk, rest, schema, soql
+from . import bulk, metadata, rest, schema, soql
 from .errors import SalesforceError
 from .oauth import ConnectedApp, Login, bearer
 from .store import Record, Rejection, Store
@@ -64,7 +64,9 @@ class FakeSalesforce(FakeServer):
         self.store.user_id, self.store.admin_id = self.user_id, self.admin_id
         for order, (name, closed, won, probability) in enumerate(STAGES, start=1):
             self.add_stage(name, closed=closed, won=won, probability=probability, order=order)
-        self.login = Login(self.org_id, self.user_id, "integration@fake.example")
+        self.login = Login(self.org_id, self.user_id, "integration@fake.example", is_sandbox=sandbox)
+        self.set_up = metadata.SetUp(self)
+        self.api_disabled = False
         if package:
             self.deploys_package()
 
@@ -136,10 +138,20 @@ class FakeSalesforce(FakeServer):
     def hides_field(self, sobject: str, name: str) -> None:
         """Field-level security takes the field away from the integration user."""
         self.store.objects[sobject].fields[name].hidden = True
+        self.set_up.takes_away(sobject, name, reading=True)
 
     def makes_read_only(self, sobject: str, name: str) -> None:
+        self.set_up.takes_away(sobject, name, reading=False)
         field = self.store.objects[sobject].fields[name]
         field.createable = field.updateable = False
+
+    def add_record_type(self, sobject: str, name: str, *, stages: tuple[str, ...] | None = None) -> None:
+        known = self.store.objects[sobject].record_types
+        record_type = schema.RecordType(f"0125g{len(known):010d}AAA", name, stages)
+        self.store.objects[sobject].record_types = [*known, record_type]
+
+    def add_duplicate_rule(self, sobject: str, name: str, *, active: bool = True) -> str:
+        return self._add("DuplicateRule", DeveloperName=name, MasterLabel=name, SobjectType=sobject, IsActive=active)
 
     def adds_rule(self, sobject: str, rule: Callable[[Record], str | None]) -> None:
         """A validation rule: a message refuses the record."""
@@ -245,6 +257,9 @@ class FakeSalesforce(FakeServer):
         with self.lock:
             if bearer(request) not in self.login.access_tokens:
                 return self._refusal(SalesforceError("INVALID_SESSION_ID", "Session expired or invalid"))
+            if self.api_disabled:
+                message = "The REST API is not enabled for this Organization."
+                return self._refusal(SalesforceError("API_DISABLED_FOR_ORG", message))
             if self.calls + self.used_by_others >= self.daily_limit:
                 refusal = self._refusal(SalesforceError("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
                 return Response(refusal.status, refusal.body, {**refusal.headers, **self._usage()})

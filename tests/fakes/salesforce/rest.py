@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from . import bulk, chatter, composite, soql
+from . import bulk, chatter, composite, metadata, soql
 from .errors import MoreThanOne, SalesforceError, no_such_column, not_found
 from .schema import SObject
 from .store import Record
@@ -93,6 +93,8 @@ def _routed(org: FakeSalesforce, call: Call) -> Reply:
             return bulk.answer(org, call, rest)
         case ["chatter", *rest]:
             return chatter.answer(org, call, rest)
+        case ["metadata" | "tooling" | "ui-api", *_]:
+            return metadata.answer(org, call, call.parts)
     raise not_found()
 
 

@@ -30,6 +30,7 @@ class Field:
     restricted: bool = False
     references: tuple[str, ...] = ()
     hidden: bool = False
+    definition: dict[str, Any] = field(default_factory=dict)  # as it was deployed
 
     @property
     def label(self) -> str:
@@ -59,6 +60,27 @@ class Field:
 
 
 @dataclass
+class RecordType:
+    """A record type; `values` are the stages it offers, None for all."""
+
+    id: str
+    name: str
+    values: tuple[str, ...] | None = None
+    available: bool = True
+    default: bool = False
+    master: bool = False
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "recordTypeId": self.id, "name": self.name, "developerName": self.name.replace(" ", "_"), "active": True,
+            "available": self.available, "defaultRecordTypeMapping": self.default, "master": self.master,
+        }  # fmt: skip
+
+
+MASTER = RecordType("012000000000000AAA", "Master", default=True, master=True)
+
+
+@dataclass
 class SObject:
     """One object and its fields by name; `hidden` is an object the integration user may not see."""
 
@@ -67,6 +89,8 @@ class SObject:
     fields: dict[str, Field] = field(default_factory=dict)
     writable: bool = True
     hidden: bool = False
+    record_types: list[RecordType] = field(default_factory=lambda: [MASTER])
+    definition: dict[str, Any] = field(default_factory=dict)
 
     def visible(self) -> list[Field]:
         return [one for one in self.fields.values() if not one.hidden]
@@ -83,7 +107,12 @@ class SObject:
         return next((one for one in self.visible() if (one.relationship or "").lower() == name.lower()), None)
 
     def described(self) -> dict[str, Any]:
-        return {**self.summary(), "fields": [one.described() for one in self.visible()], "recordTypeInfos": []}
+        record_types = [one.described() for one in self.record_types]
+        return {
+            **self.summary(),
+            "fields": [one.described() for one in self.visible()],
+            "recordTypeInfos": record_types,
+        }
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -105,6 +134,27 @@ def add_package(objects: dict[str, SObject]) -> None:
         for one in fields:
             objects[name].fields[one.name] = one
     objects["MRR_Schedule__c"] = _sobject("MRR_Schedule__c", "a00", copy.deepcopy(MRR_SCHEDULE))
+
+
+def new_object(name: str) -> SObject:
+    """An object as a deployment makes it, before its fields."""
+    return _sobject(name, "a00", [text("Name", 80, **READ_ONLY), reference("OwnerId", "User")])
+
+
+def tooling_objects() -> dict[str, SObject]:
+    """What only the Tooling API knows."""
+    entity = reference("EntityDefinitionId", "EntityDefinition")
+    return {
+        name: _sobject(name, prefix, copy.deepcopy(fields))
+        for name, prefix, fields in (
+            ("EntityDefinition", "4ie", [text("QualifiedApiName", 80)]),
+            ("CustomField", "00N", [text("DeveloperName", 80), text("NamespacePrefix", 15), entity]),
+            ("ValidationRule", "03d", [
+                text("ValidationName", 80), Field("Active", "boolean"), text("ErrorMessage", 255),
+                text("ErrorDisplayField", 80), entity,
+            ]),
+        )
+    }  # fmt: skip
 
 
 def text(name: str, length: int = 255, **more: Any) -> Field:
@@ -137,7 +187,7 @@ def _sobject(name: str, prefix: str, fields: list[Field]) -> SObject:
         reference("LastModifiedById", "User", createable=False, updateable=False),
         Field("SystemModstamp", "datetime", createable=False, updateable=False),
     ]
-    writable = name not in ("Organization", "OpportunityStage", "User")
+    writable = name not in ("Organization", "OpportunityStage", "User", "PermissionSet", "DuplicateRule")
     return SObject(name, prefix, {one.name: one for one in [*system, *fields]}, writable=writable)
 
 
@@ -193,6 +243,13 @@ STANDARD: list[tuple[str, str, list[Field]]] = [
     ("Organization", "00D", [
         text("Name", 80), Field("IsSandbox", "boolean"), picklist("OrganizationType"), text("InstanceName", 5),
         text("TimeZoneSidKey", 40), text("NamespacePrefix", 15),
+    ]),
+    ("PermissionSet", "0PS", [text("Name", 80), text("Label", 80), Field("IsOwnedByProfile", "boolean")]),
+    ("PermissionSetAssignment", "0Pa", [
+        reference("AssigneeId", "User", required=True), reference("PermissionSetId", "PermissionSet", required=True),
+    ]),
+    ("DuplicateRule", "0Bm", [
+        text("DeveloperName", 80), text("MasterLabel", 80), text("SobjectType", 40), Field("IsActive", "boolean"),
     ]),
     ("User", "005", [
         text("Username", 80), text("Name", 121), text("FirstName", 40), text("LastName", 80),

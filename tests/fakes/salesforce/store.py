@@ -39,6 +39,7 @@ class Store:
         self.tables: dict[str, dict[str, Record]] = {}
         self.rules: list[tuple[str, Callable[[Record], str | None]]] = []
         self.rejections: list[Rejection] = []
+        self.watchers: list[Callable[[str, Record], None]] = []  # told of each record before it is kept
         self.race_seconds = 0.0
         self.user_id: str | None = None
         self.admin_id: str | None = None
@@ -226,6 +227,9 @@ class Store:
             if message:
                 raise SalesforceError("FIELD_CUSTOM_VALIDATION_EXCEPTION", message)
         self._check_unique(sobject, record)
+        if before is None:
+            for watcher in self.watchers:
+                watcher(sobject.name, record)
         now, who = stamp(self.clock()), self.admin_id if as_system else self.user_id
         if before is None:
             record["CreatedDate"] = given.get("CreatedDate") or now

@@ -1,0 +1,51 @@
+"""What waits for people, for the frame of every page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, Subquery
+
+from crm.models import (
+    CustomerRisk,
+    SalesforceOrg,
+    SyncRecord,
+    Unmatched,
+    WorkState,
+)
+from crm.selectors.lists import counted
+from mrr import selectors as mrr
+
+
+@dataclass(frozen=True, slots=True)
+class CrmPulse:
+    """What waits for people: unmatched customers, those at risk, parked records; and how Salesforce is connected.
+
+    `is_reopening_asked`: somebody wants a closed month open again (mrr.reopening_asked says who); it is read here along
+    with the rest, since every page must tell. So is `policy_version`; None while Salesforce is not connected.
+    """
+
+    unmatched: int = 0
+    at_risk: int = 0
+    parked: int = 0
+    mode: str = ""
+    error: str = ""
+    is_reopening_asked: bool = False
+    policy_version: int | None = None
+
+
+def pulse() -> CrmPulse:
+    """Return the pulse for the frame of every page: one query, three while Salesforce is not connected."""
+    counts = {
+        "unmatched": counted(Unmatched.objects.all()),
+        "at_risk": counted(CustomerRisk.objects.filter(customer__source__livemode=True)),
+        "parked": counted(SyncRecord.objects.filter(state=WorkState.PARKED)),
+    }
+    org = SalesforceOrg.objects.order_by("pk").annotate(**{name: Subquery(rows) for name, rows in counts.items()})
+    org = org.annotate(asked=Exists(mrr.waiting_reopening()), policy=Subquery(mrr.newest_policy()))
+    found: Any = org.values_list("unmatched", "at_risk", "parked", "mode", "error", "asked", "policy").first()
+    if found is not None:
+        unmatched, at_risk, parked, mode, error, asked, policy = found
+        return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy or mrr.FIRST_POLICY)
+    return CrmPulse(unmatched=Unmatched.objects.count(), is_reopening_asked=mrr.waiting_reopening().exists())

@@ -1,0 +1,140 @@
+"""How the Salesforce connection stands for whoever sets it up: the login's health, what the org lacks, the mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from crm.channels.salesforce import mapping
+from crm.channels.salesforce.fields import ACCOUNT, MRR_SCHEDULE, NEEDED, OPPORTUNITY, TASK
+from crm.models import SalesforceOrg
+
+SHOWN = (ACCOUNT, OPPORTUNITY, MRR_SCHEDULE, TASK)  # orgs have names of their own for the first
+WAYS = {"web": "A person signed in", "client": "Client credentials", "jwt": "JWT bearer", "": "Nothing"}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """What the last check found; a remark may refuse a write, anything else would."""
+
+    sobject: str
+    field: str
+    code: str
+    text: str
+    is_remark: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """The connection as set-up sees it, without its secrets. `way` is web, client or jwt."""
+
+    instance_url: str
+    login_url: str
+    client_id: str
+    username: str
+    way: str
+    org_id: str
+    user_id: str
+    is_sandbox: bool | None
+    is_demo: bool
+    mode: str
+    api_version: str
+    won_stage: str
+    token_at: datetime | None
+    error_code: str
+    error: str
+    error_at: datetime | None
+    paused_until: datetime | None
+    app_known_by: datetime | None
+    is_deploying: bool
+    checked_at: datetime | None
+    findings: tuple[FindingRow, ...]
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self.api_version) and not self.error_code and not self.is_demo
+
+    @property
+    def missing(self) -> list[FindingRow]:
+        return [one for one in self.findings if not one.is_remark]
+
+    @property
+    def remarks(self) -> list[FindingRow]:
+        return [one for one in self.findings if one.is_remark]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRow:
+    """One field we write, and where: `their_field` is empty when it is not written."""
+
+    sobject: str
+    field: str
+    label: str
+    about: str
+    their_field: str
+    is_key: bool
+    values: tuple[tuple[str, str], ...]
+
+    @property
+    def is_own(self) -> bool:
+        return self.their_field == self.field and all(ours == theirs for ours, theirs in self.values)
+
+
+def salesforce_set_up() -> SetUp | None:
+    """Return how the connection stands; None when there is none. One query."""
+    row = SalesforceOrg.objects.order_by("pk").first()
+    if row is None:
+        return None
+    way = "web" if row.refresh_token else "jwt" if row.jwt_key else "client" if row.client_secret else ""
+    return SetUp(
+        instance_url=row.instance_url,
+        login_url=row.login_url,
+        client_id=row.client_id,
+        username=row.username,
+        way=way,
+        org_id=row.org_id,
+        user_id=row.integration_user_id,
+        is_sandbox=row.is_sandbox,
+        is_demo=row.is_demo,
+        mode=row.mode,
+        api_version=row.api_version,
+        won_stage=row.won_stage,
+        token_at=row.token_at,
+        error_code=row.error_code,
+        error=row.error,
+        error_at=row.error_at,
+        paused_until=row.paused_until,
+        app_known_by=row.app_known_by,
+        is_deploying=bool(row.deploy_id),
+        checked_at=row.checked_at,
+        findings=tuple(
+            FindingRow(one["sobject"], one["field"], one["code"], one["text"], one["is_remark"]) for one in row.findings
+        ),
+    )
+
+
+def mapping_rows() -> dict[str, list[MappingRow]]:
+    """Return every field we write by object, with its name and words in the connected org. Two queries."""
+    found = mapping.of(SalesforceOrg.objects.order_by("pk").first())
+    rows: dict[str, list[MappingRow]] = {sobject: [] for sobject in SHOWN}
+    for one in NEEDED:
+        if (one.sobject, one.name) not in mapping.FIXED:
+            rows[one.sobject].append(
+                MappingRow(
+                    one.sobject,
+                    one.name,
+                    one.label or one.name,
+                    one.about or "Salesforce's own field.",
+                    found.name(one.sobject, one.name),
+                    one.is_key,
+                    _words(one.values, found.targets.get((one.sobject, one.name))),
+                )
+            )
+    return rows
+
+
+def _words(values: tuple[str, ...], target: mapping.Target | None) -> tuple[tuple[str, str], ...]:
+    known: Mapping[str, str] = target.values if target else {}
+    listed = dict.fromkeys([*values, *known])
+    return tuple((value, known.get(value, value)) for value in listed)
