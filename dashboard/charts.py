@@ -152,7 +152,8 @@ def over_time(months: Sequence[MonthBars], currency: str, *, names_every: int = 
         },
         "hoverinfo": "skip",
     }
-    bars = [_month_bars(kind, months, names, currency) for kind in GAINS + LOSSES]
+    kinds = GAINS + LOSSES + (("fx",) if any("fx" in row.moved for row in months) else ())
+    bars = [_month_bars(kind, months, names, currency) for kind in kinds]
     return {
         "data": [line, last, *bars],
         "layout": {

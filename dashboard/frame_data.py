@@ -13,7 +13,8 @@ from billing import selectors as billing
 from dashboard.context import Badge, Frame, Liveness, SalesforceMode, company_name, nav_groups
 from dashboard.pages.shared import crm_pulse, inbox_pulse
 from dashboard.parts import Band
-from dashboard.roles import Role, abilities_of
+from dashboard.roles import Ability, Role, abilities_of
+from mrr import selectors as mrr
 
 BEHIND_SECONDS = 60
 
@@ -40,10 +41,15 @@ def load_frame(request: HttpRequest) -> Frame:
                 "plug-off",
                 "Salesforce does not let us in.",
                 waiting.error,
-                "Show it",
-                reverse("dashboard:sync"),
+                *(
+                    ("Sign in again", reverse("dashboard:salesforce"))
+                    if Ability.CONNECT in abilities_of(user)
+                    else ("Show it", reverse("dashboard:sync"))
+                ),
             )
         )
+    if waiting.is_reopening_asked:
+        bands[:0] = _reopening_band()  # before all others of its kind: only two are shown
     is_test = getattr(request, "is_test_mode", False)
     if is_test:
         bands.append(_test_band(request))
@@ -64,6 +70,23 @@ def load_frame(request: HttpRequest) -> Frame:
         is_test_mode=is_test,
         bands=tuple(bands),
     )
+
+
+def _reopening_band() -> list[Band]:
+    """Tell everybody that somebody wants a closed month open again: nobody does that unseen."""
+    asked = mrr.reopening_asked()
+    if asked is None:
+        return []
+    since = f"{asked.asked_at:%-d %b %Y, %H:%M} UTC"
+    return [
+        Band(
+            "danger",
+            "lock",
+            f"{asked.asked_by} asks to reopen {asked.month:%B %Y}.",
+            f"Since {since}. Another person of the role finance or admin must agree; if nobody else is in finance, "
+            f"it may be done alone from {asked.alone_at:%-d %b, %H:%M} UTC on.",
+        )
+    ]
 
 
 def _source_count(request: HttpRequest) -> int:

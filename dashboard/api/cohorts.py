@@ -41,12 +41,14 @@ class CohortShape(serializers.Serializer[Any]):
 class CohortsShape(serializers.Serializer[Any]):
     measure = serializers.ChoiceField(list(ledger.Measure))
     interval = serializers.ChoiceField(list(Interval))
+    complete = serializers.BooleanField(help_text="False where a currency lacks an exchange rate.")
     cohorts = CohortShape(many=True)
 
 
 EXAMPLE = {
     "measure": "net_mrr",
     "interval": "month",
+    "complete": True,
     "cohorts": [
         {
             "cohort": "2026-02",
@@ -78,7 +80,8 @@ EXAMPLE = {
 def cohorts(request: Request) -> Response:
     """What is left of each cohort at the end of each month until the running one, against what was acquired.
 
-    Months before a cohort's history begins are left out. `mrr` of a gross cell is Σ min(acquired, balance).
+    Months before a cohort's history begins are left out. `mrr` of a gross cell is Σ min(acquired, balance). Without
+    `currency` all are in the reporting currency, in constant currency: at the rates of one pinned day.
     """
     measure = params.choice(request, "measure", ledger.Measure, default=ledger.Measure.LOGO)
     interval = params.choice(request, "interval", Interval, default=Interval.MONTH)
@@ -89,6 +92,7 @@ def cohorts(request: Request) -> Response:
         {
             "measure": measure.value,
             "interval": interval.value,
+            "complete": not found.held,
             "cohorts": [
                 {
                     "cohort": month_text(cohort.cohort),

@@ -16,11 +16,13 @@ from crm import selectors as crm
 from dashboard.api import paging, params
 from dashboard.api.errors import bad_parameter, not_found
 from dashboard.api.lookup import customer_pk
+from dashboard.api.permissions import sees_people
 from dashboard.api.routes import amounts, moment, month_text, page_of, route
 from dashboard.roles import Ability
 from mrr import selectors as ledger
 from mrr.engine.money import shown
-from mrr.explain import Side, explained, sum_written
+from mrr.engine.policy import MetricPolicy
+from mrr.explain import Side, explanation
 from mrr.selectors import Movement, MovementFilter, Place
 
 TYPES = ("opening", "new", "expansion", "reactivation", "contraction", "churn", "reversal")
@@ -152,7 +154,19 @@ class TermsShape(serializers.Serializer[Any]):
     interval_count = serializers.IntegerField()
     mrr_minor = serializers.IntegerField()
     mrr_micros = serializers.IntegerField()
-    formula = serializers.CharField()
+    gross_micros = serializers.IntegerField(help_text="A month before discounts.")
+    tiers_mode = serializers.CharField(allow_null=True)
+    tiers = serializers.ListField(
+        child=serializers.ListField(), help_text="[[up to, unit amount, flat amount], …], decimal text in minor units."
+    )
+    discounts = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="In the order taken: {id, percent}, or {id, amount, share} of a fixed amount.",
+    )
+    tax = serializers.CharField(allow_null=True, help_text="Rate inside the price, exact, such as 21/100.")
+    months = serializers.CharField(help_text="How many months a billing period is, exact: 12, 3/13 for a week.")
+    missing = serializers.CharField(allow_null=True, help_text="Code: why it counts nothing, such as tiers_unknown.")
+    formula = serializers.CharField(help_text="Can be computed as it stands, from left to right.")
 
 
 class ExplainedLineShape(LineShape):
@@ -166,10 +180,14 @@ class EntryEventShape(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField(allow_null=True)
     received_at = serializers.DateTimeField()
     state = serializers.CharField()
+    url = serializers.CharField(help_text="Where the event stands with all that became of it.")
+    sha256 = serializers.CharField(help_text="Of the body as received.")
+    body = serializers.JSONField(allow_null=True, help_text="As received; null for who may only see figures.")
 
 
 class PolicyShape(serializers.Serializer[Any]):
     version = serializers.IntegerField()
+    settings = serializers.DictField(help_text="Every rule by name.")
 
 
 class ExplanationShape(MovementShape):
@@ -183,7 +201,7 @@ class ExplanationShape(MovementShape):
     policy = PolicyShape()
 
 
-_TERMS_EXAMPLE = {
+_TERMS_EXAMPLE: dict[str, Any] = {
     "price": "price_team",
     "product": "prod_team",
     "unit_amount_decimal": "3000",
@@ -191,6 +209,13 @@ _TERMS_EXAMPLE = {
     "interval": "month",
     "interval_count": 1,
     **amounts(mrr=(15000, 15000000000)),
+    "gross_micros": 15000000000,
+    "tiers_mode": None,
+    "tiers": [],
+    "discounts": [],
+    "tax": None,
+    "months": "1",
+    "missing": None,
     "formula": "$30.00 × 5 ÷ 1 month",
 }
 
@@ -210,6 +235,7 @@ _TERMS_EXAMPLE = {
                     **_TERMS_EXAMPLE,
                     "quantity": 8,
                     **amounts(mrr=(24000, 24000000000)),
+                    "gross_micros": 24000000000,
                     "formula": "$30.00 × 8 ÷ 1 month",
                 },
             }
@@ -223,18 +249,21 @@ _TERMS_EXAMPLE = {
                 "created_at": "2026-03-12T09:14:05Z",
                 "received_at": "2026-03-12T09:14:05.871000Z",
                 "state": "processed",
+                "url": "/api/v1/events/evt_1QxYz?source=main",
+                "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "body": {"id": "evt_1QxYz", "object": "event", "type": "customer.subscription.updated"},
             }
         ],
-        "policy": {"version": 1},
+        "policy": {"version": 1, "settings": {"grouping_minutes": 60, "churn_at": "effective_end"}},
     },
     errors=[404],
 )
 def movement_explain(request: Request, key: str) -> Response:
     """The entry's lines with their items before and after, the formula written out, its events and the policy."""
-    entry = ledger.movement(key)
-    if entry is None:
+    found = explanation(key)
+    if found is None:
         raise not_found("There is no entry with this id.")
-    lines = explained(entry)
+    entry = found.entry
     (row,) = movements_as_json([entry])
     before, after = entry.before_micros, entry.after_micros
     return Response(
@@ -242,26 +271,36 @@ def movement_explain(request: Request, key: str) -> Response:
             **row,
             "lines": [
                 {**plain, "before": _terms(line.before), "after": _terms(line.after)}
-                for plain, line in zip(row["lines"], lines, strict=True)
+                for plain, line in zip(row["lines"], found.lines, strict=True)
             ],
-            "formula": sum_written(entry),
+            "formula": found.written,
             **amounts(
                 mrr_before=(None, None) if before is None else (shown(before), before),
                 mrr_after=(None, None) if after is None else (shown(after), after),
             ),
-            "events": [
-                {
-                    "id": event.stripe_id,
-                    "type": event.type,
-                    "created_at": moment(event.created_at),
-                    "received_at": moment(event.received_at),
-                    "state": event.state,
-                }
-                for event in billing.events_by_id(entry.source_pk, entry.event_ids)
-            ],
-            "policy": {"version": entry.policy_version},
+            "events": [_event(event, has_body=sees_people(request)) for event in found.events],
+            "policy": {"version": found.policy.version, "settings": _settings(found.policy)},
         }
     )
+
+
+def _event(event: billing.EventDetail, *, has_body: bool) -> dict[str, Any]:
+    row = event.row
+    body = event.text if event.body is None else event.body
+    return {
+        "id": row.stripe_id,
+        "type": row.type,
+        "created_at": moment(row.created_at),
+        "received_at": moment(row.received_at),
+        "state": row.state,
+        "url": f"/api/v1/events/{row.stripe_id}?source={row.source_slug}",
+        "sha256": event.sha256,
+        "body": body if has_body else None,
+    }
+
+
+def _settings(policy: MetricPolicy) -> dict[str, Any]:
+    return {name: value for name, value in policy.as_json().items() if name != "version"}
 
 
 def movements_as_json(rows: Sequence[Movement]) -> list[dict[str, Any]]:
@@ -305,10 +344,22 @@ def _as_json(row: Movement, accounts: Mapping[int, str]) -> dict[str, Any]:
 def _terms(side: Side | None) -> dict[str, Any] | None:
     if side is None:
         return None
-    kept = ("price", "product", "unit_amount_decimal", "quantity", "interval", "interval_count")
+    terms = side.full
     return {
-        **{name: side.terms.get(name) for name in kept},
+        "price": terms.price,
+        "product": terms.product,
+        "unit_amount_decimal": terms.unit_amount_decimal,
+        "quantity": terms.quantity,
+        "interval": terms.interval,
+        "interval_count": terms.interval_count,
         **amounts(mrr=(side.minor, side.micros)),
+        "gross_micros": terms.gross_micros,
+        "tiers_mode": terms.tiers_mode,
+        "tiers": [list(tier) for tier in terms.tiers],
+        "discounts": list(side.terms.get("discounts", ())),
+        "tax": terms.tax,
+        "months": terms.factor,
+        "missing": terms.code or None,
         "formula": side.formula,
     }
 

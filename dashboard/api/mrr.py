@@ -20,7 +20,9 @@ LONGEST_MONTHS = 600
 
 
 class GapShape(serializers.Serializer[Any]):
-    code = serializers.ChoiceField(["unpriced_items", "events_waiting", "events_parked", "not_converted"])
+    code = serializers.ChoiceField(
+        ["unpriced_items", "subscriptions_unknown", "events_waiting", "events_parked", "rate_missing"]
+    )
     count = serializers.IntegerField()
 
 
@@ -96,7 +98,8 @@ MRR_EXAMPLE = {
 def mrr(request: Request) -> Response:
     """Balances at the end of a day, per currency, with what the totals lack. CMRR is only known for today.
 
-    `reporting` is what stands in the reporting currency; what could not be converted is counted under `not_converted`.
+    `reporting` is all of them in the reporting currency at the day's exchange rates. A currency without a rate of the
+    seven days before is not in it, and counted under `rate_missing`.
     """
     today = params.today()
     day = params.day(request, "at") or today
@@ -156,6 +159,7 @@ class MonthShape(serializers.Serializer[Any]):
     grr = ratio()
     logo_churn = ratio()
     quick_ratio = ratio()
+    complete = serializers.BooleanField(help_text="False where a currency lacks an exchange rate.")
 
 
 class SeriesShape(serializers.Serializer[Any]):
@@ -185,6 +189,7 @@ SERIES_EXAMPLE = {
             "grr": "0.985451",
             "logo_churn": "0.011981",
             "quick_ratio": "2.823455",
+            "complete": True,
         }
     ],
 }
@@ -214,9 +219,11 @@ SERIES_EXAMPLE = {
     errors=[400],
 )
 def mrr_series(request: Request) -> Response:
-    """The months of one currency. Losses are negative, so a row adds up: opening and all parts are the closing.
+    """The months of one currency, or of all in the reporting one. Losses are negative: opening and parts make closing.
 
-    Retention and logo churn come from balances in either view; a ratio is null where it cannot be known.
+    Of all currencies, a movement is converted at its day's exchange rate, a balance at the month's last; `fx` is the
+    difference. Ratios, and the movements of the netted view, are then in constant currency. Retention and logo churn
+    come from balances in either view; a ratio is null where it cannot be known.
     """
     today = params.today()
     last = params.month(request, "to") or today.replace(day=1)
@@ -251,10 +258,11 @@ def _month(month: ledger.Month) -> dict[str, Any]:
     }
     for name in ("nrr", "grr", "logo_churn", "quick_ratio"):
         row[name] = metrics.decimal_text(getattr(month, name))
+    row["complete"] = not month.held
     return row
 
 
-def _both(one: ledger.CurrencyMrr) -> dict[str, Any]:
+def _both(one: ledger.Amounts) -> dict[str, Any]:
     return {
         "currency": one.currency,
         **amounts(mrr=(one.mrr_minor, one.mrr_micros), arr=(one.arr_minor, one.arr_micros)),

@@ -38,12 +38,22 @@ class BudgetShape(serializers.Serializer[Any]):
     calls_used = serializers.IntegerField(allow_null=True, help_text="Of the org's day, as Salesforce said last.")
     calls_limit = serializers.IntegerField(allow_null=True)
     paused_until = serializers.DateTimeField(allow_null=True)
+    stopped_at = serializers.DateTimeField(allow_null=True, help_text="Set while only the reserve is left.")
+    reserve = serializers.IntegerField(help_text="Of the org's calls, left to others.")
+    writes = serializers.IntegerField(help_text="Our calls of this day that write.")
+    write_allowance = serializers.IntegerField()
+    forecast = serializers.IntegerField(help_text="What our writes of this day will come to.")
+    reads = serializers.IntegerField()
+    read_allowance = serializers.IntegerField()
 
 
 class RefusalShape(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField(allow_null=True)
     count = serializers.IntegerField()
+    why = serializers.CharField()
+    fix = serializers.CharField()
+    fields = serializers.ListField(child=serializers.CharField())  # type: ignore[assignment]
 
 
 class SyncShape(serializers.Serializer[Any]):
@@ -58,8 +68,29 @@ EXAMPLE = {
     "events": {"waiting": 3, "processed": 18204, "ignored": 911, "parked": 0},
     "outbox": {"waiting": 2, "held": 14, "sent": 0, "would_send": 5120, "parked": 1},
     "oldest_due_seconds": 1,
-    "budget": {"mode": "shadow", "calls_used": 412, "calls_limit": 15000, "paused_until": None},
-    "errors": [{"code": "FIELD_INTEGRITY_EXCEPTION", "message": "In_Dispute__c may not be edited", "count": 1}],
+    "budget": {
+        "mode": "shadow",
+        "calls_used": 412,
+        "calls_limit": 15000,
+        "paused_until": None,
+        "stopped_at": None,
+        "reserve": 1000,
+        "writes": 0,
+        "write_allowance": 3000,
+        "forecast": 0,
+        "reads": 84,
+        "read_allowance": 500,
+    },
+    "errors": [
+        {
+            "code": "INVALID_FIELD_FOR_INSERT_UPDATE",
+            "message": "Unable to create/update fields: In_Dispute__c.",
+            "count": 1,
+            "why": "The integration user may not write the field: it is read-only, a formula, or hidden.",
+            "fix": "Give edit access to In_Dispute__c in the permission set.",
+            "fields": ["In_Dispute__c"],
+        }
+    ],
 }
 
 
@@ -96,19 +127,33 @@ def sync(request: Request) -> Response:
                 "parked": outbox.parked,
             },
             "oldest_due_seconds": oldest,
-            "budget": _budget(crm.connection()),
+            "budget": _budget(crm.connection(), crm.budget(now=now)),
             "errors": [
-                {"code": one.code, "message": masked(one.text, is_shown=is_shown), "count": one.count}
+                {
+                    "code": one.code,
+                    "message": masked(one.text, is_shown=is_shown),
+                    "count": one.count,
+                    "why": one.explanation.why,
+                    "fix": one.explanation.fix,
+                    "fields": list(one.explanation.fields),
+                }
                 for one in crm.sync_errors()
             ],
         }
     )
 
 
-def _budget(connection: crm.Connection | None) -> dict[str, Any]:
+def _budget(connection: crm.Connection | None, budget: crm.Budget | None) -> dict[str, Any]:
     return {
         "mode": connection.mode if connection else "none",
         "calls_used": connection.calls_used if connection else None,
         "calls_limit": connection.calls_limit if connection else None,
         "paused_until": moment(connection.paused_until) if connection else None,
+        "stopped_at": moment(budget.stopped_at) if budget else None,
+        "reserve": budget.reserve if budget else 0,
+        "writes": budget.writes if budget else 0,
+        "write_allowance": budget.write_allowance if budget else 0,
+        "forecast": budget.forecast if budget else 0,
+        "reads": budget.reads if budget else 0,
+        "read_allowance": budget.read_allowance if budget else 0,
     }

@@ -82,7 +82,7 @@ class CellDetail:
 @require_GET
 def cohorts(request: HttpRequest) -> HttpResponseBase:
     now = shared.now_of(request)
-    scope = shared.read_scope(request)
+    scope = shared.read_scope(request, consolidates=True)
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
@@ -91,9 +91,10 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
     found = mrr.cohorts(
         measure,
         today=day,
-        currency=scope.currency,
+        currency=scope.native,
         first=periods.plus_months(day, 1 - length),
         sources=scope.sources,
+        rates=scope.rates,
     )
     if kind := shared.wants_export(request):
         return _export(request, kind, found, scope, now)
@@ -126,6 +127,7 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
         name="Cohorts",
         now=now,
         scope=scope,
+        bands=[shared.rate_band(found.held, scope)],
     )
 
 
@@ -160,13 +162,13 @@ def _chosen(request: HttpRequest, found: mrr.Cohorts) -> tuple[mrr.Cohort, mrr.C
 
 def _detail(request: HttpRequest, scope: Scope, measure: mrr.Measure, cohort: mrr.Cohort, cell: mrr.Cell) -> CellDetail:
     shares = mrr.cohort_shares(
-        cohort.cohort, cell.month, currency=scope.currency, limit=SHOWN_CUSTOMERS, sources=scope.sources
+        cohort.cohort, cell.month, currency=scope.native, limit=SHOWN_CUSTOMERS, sources=scope.sources
     )
     members = tuple(
         MemberLine(
             shared.who(request, name=share.name, email=share.email, stripe_id=share.customer_id),
             reverse("dashboard:customer", args=[share.customer_pk]),
-            f"cus:{share.customer_pk}:{scope.currency}",
+            f"cus:{share.customer_pk}:{share.currency or scope.currency}",
             share.acquired_minor,
             share.minor,
         )

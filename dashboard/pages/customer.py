@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -21,7 +21,6 @@ from dashboard.parts import Choice, Fact
 from dashboard.roles import Ability, may, requires
 from mrr import explain as formulas
 from mrr import selectors as mrr
-from mrr.engine.money import shown
 
 SHOWN_EVENTS = 50
 SHOWN_INVOICES = 50
@@ -149,7 +148,7 @@ def _facts(balances: Sequence[mrr.Balance], risk: crm.RiskRow | None, today: dat
 
 def _records(pk: int, match: crm.MatchRow | None) -> list[crm.SyncRow]:
     """Return the customer's Salesforce records, its Account's first: that one is shared, so it names no customer."""
-    account = crm.sync_rows(limit=1, kind="account", search=match.account_id).rows if match else ()
+    account = crm.sync_rows(limit=1, kind="account", key=match.account_id).rows if match else ()
     return [*account, *crm.sync_rows(limit=SHOWN_RECORDS, customer_pk=pk).rows]
 
 
@@ -210,33 +209,21 @@ def _holdings(
     subscriptions = {one.stripe_id: one for one in held}
     found = []
     for balance in balances:
-        terms = _terms_now(row for row in standing if row.currency == balance.currency)
+        counted = formulas.items_now(row for row in standing if row.currency == balance.currency)
         items = [
             ItemLine(
-                names.get(one["product"]) or one.get("price") or item,
-                _item_detail(subscriptions.get(subscription), subscription),
-                formulas.formula(one, balance.currency),
-                shown(one["micros"]),
+                names.get(one.side.terms["product"]) or one.side.terms.get("price") or one.item,
+                _item_detail(subscriptions.get(one.subscription), one.subscription),
+                one.side.formula,
+                one.side.minor,
                 balance.currency,
             )
-            for (subscription, item), one in sorted(terms.items(), key=lambda pair: -pair[1]["micros"])
+            for one in counted
         ]
-        missed = sum(one["micros"] for one in terms.values()) - balance.mrr_micros
+        missed = sum(one.side.micros for one in counted) - balance.mrr_micros
         code = f"cus:{pk}:{balance.currency}"
         found.append(Holding(balance, code, tuple(items), shared.exact_minor(missed)))
     return found
-
-
-def _terms_now(standing: Iterable[mrr.Movement]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Return each item's terms as the last line about it left them; items that ended are gone."""
-    terms: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for row in standing:
-        for line in row.lines:
-            if line.after:
-                terms[line.subscription, line.item] = line.after
-            else:
-                terms.pop((line.subscription, line.item), None)
-    return terms
 
 
 def _item_detail(one: billing.SubscriptionRow | None, subscription: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -14,13 +15,17 @@ from crm import selectors as crm
 from dashboard.pages.shared import Scope, reason_words, who
 from dashboard.templatetags.look import MOVEMENTS, STATES
 from mrr import selectors as mrr
+from mrr.engine.money import shown
 
 SHORT_KEY = 12
 
 
 @dataclass(frozen=True)
 class MovementLine:
-    """One entry of the MRR schedule as a row. `sync_state` is how its Salesforce record stands, empty without one."""
+    """One entry of the MRR schedule as a row. `sync_state` is how its Salesforce record stands, empty without one.
+
+    `converted_minor` is what it comes to in the reporting currency, None in that currency and without a rate.
+    """
 
     key: str
     customer_pk: int
@@ -34,6 +39,7 @@ class MovementLine:
     source: str
     is_taken_back: bool
     sync_state: str = ""
+    converted_minor: int | None = None
 
     @property
     def code(self) -> str:
@@ -76,9 +82,14 @@ class EventLine:
 
 
 def movement_rows(
-    request: HttpRequest, rows: Iterable[mrr.Movement], states: Mapping[str, str] | None = None
+    request: HttpRequest,
+    rows: Iterable[mrr.Movement],
+    states: Mapping[str, str] | None = None,
+    *,
+    converted: Mapping[str, int | None] | None = None,
 ) -> list[MovementLine]:
-    known = states or {}
+    """Return entries as rows; `converted` says by key, in micros, what those in other currencies come to."""
+    known, reporting = states or {}, converted or {}
     return [
         MovementLine(
             row.key,
@@ -93,9 +104,14 @@ def movement_rows(
             row.source,
             row.reversed_by is not None,
             known.get(row.key, ""),
+            _converted(row, reporting.get(row.key)),
         )
         for row in rows
     ]
+
+
+def _converted(row: mrr.Movement, micros: int | None) -> int | None:
+    return None if micros is None or row.currency == settings.REPORTING_CURRENCY else shown(micros)
 
 
 def latest_movements(request: HttpRequest, scope: Scope, *, limit: int) -> list[MovementLine]:

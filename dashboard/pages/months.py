@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 from dashboard import charts, formats
-from dashboard.pages.shared import exact_minor
+from dashboard.pages.shared import Scope, exact_minor
 from dashboard.periods import Period
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
 PARTS = ("new", "expansion", "reactivation", "contraction", "churn")
+MOVED = (*PARTS, "fx")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Cell:
 
     @property
     def is_movement(self) -> bool:
-        return self.kind in PARTS
+        return self.kind in MOVED
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ class MonthLine:
 
 @dataclass(frozen=True)
 class Span:
-    """Some months of one currency added up: what they opened with, what moved, what they closed with. Exact micros."""
+    """Some months added up: what they opened with, what moved, what they closed with. Exact micros.
+
+    `fx_micros` is what exchange rates did; it is no part of one currency by itself, and has no row there.
+    """
 
     first: date
     last: date
     opening_micros: int
     parts: dict[str, int]
+    fx_micros: int
     closing_micros: int
+    has_fx: bool
 
     @property
     def net_micros(self) -> int:
@@ -79,8 +85,15 @@ class Span:
     def shown(self) -> dict[str, int]:
         """Return minor units of opening, the parts and closing, rounded so that they add up."""
         opening, closing = shown(self.opening_micros), shown(self.closing_micros)
-        rounded = mrr.parts_shown(closing - opening, list(self.parts.values()))
-        return {"opening": opening, **dict(zip(self.parts, rounded, strict=True)), "closing": closing}
+        moved = self.parts | ({"fx": self.fx_micros} if self.has_fx else {})
+        rounded = mrr.parts_shown(closing - opening, list(moved.values()))
+        return {"opening": opening, **dict(zip(moved, rounded, strict=True)), "closing": closing}
+
+    @property
+    def net_minor(self) -> int:
+        """What movements added, as shown; exchange rates add nothing to it."""
+        found = self.shown
+        return sum(found[name] for name in self.parts)
 
 
 @dataclass(frozen=True)
@@ -98,13 +111,19 @@ class Waterfall:
     entries: int
     figure: dict[str, Any]
     all_url: str = ""
+    has_fx: bool = False
+
+    @property
+    def tie_words(self) -> str:
+        return f"Opening + movements {'+ FX ' if self.has_fx else ''}= closing"
 
 
-def span(months: Sequence[mrr.Month]) -> Span:
+def span(months: Sequence[mrr.Month], *, has_fx: bool = False) -> Span:
     """Add up neighbouring months; MRR that entered as opening in any of them is part of the opening."""
     parts = {name: sum(getattr(month, f"{name}_micros") for month in months) for name in PARTS}
+    fx = sum(month.fx_micros for month in months)
     closing = months[-1].closing_micros
-    return Span(months[0].month, months[-1].month, closing - sum(parts.values()), parts, closing)
+    return Span(months[0].month, months[-1].month, closing - sum(parts.values()) - fx, parts, fx, closing, has_fx)
 
 
 def cells(of: Span, words: str) -> tuple[Cell, ...]:
@@ -114,11 +133,11 @@ def cells(of: Span, words: str) -> tuple[Cell, ...]:
     )
 
 
-def line(month: mrr.Month, *, url: str = "", is_chosen: bool = False) -> MonthLine:
+def line(month: mrr.Month, *, has_fx: bool = False, url: str = "", is_chosen: bool = False) -> MonthLine:
     return MonthLine(
         month.month,
         month.is_running,
-        cells(span([month]), formats.month(month.month)),
+        cells(span([month], has_fx=has_fx), formats.month(month.month)),
         month.customers.closing,
         month,
         url,
@@ -126,43 +145,54 @@ def line(month: mrr.Month, *, url: str = "", is_chosen: bool = False) -> MonthLi
     )
 
 
-def waterfall(
-    months: Sequence[mrr.Month], period: Period, currency: str, *, sources: Sequence[int], all_url: str = ""
-) -> Waterfall:
-    """Return the waterfall of a period, recounted from its entries (one query)."""
-    whole = span(months)
+def waterfall(months: Sequence[mrr.Month], period: Period, scope: Scope, *, all_url: str = "") -> Waterfall:
+    """Return the waterfall of a period, recounted from its entries (one query a currency's kind)."""
+    whole, currency = span(months, has_fx=scope.is_consolidated), scope.currency
     found = cells(whole, period.label)
     notes = _notes(months)
     steps = [charts.Step(cell.kind, cell.minor, cell.code, notes.get(cell.kind, "")) for cell in found]
     base = charts.waterfall_base(steps)
-    counted = recount(whole, currency, sources=sources)
+    entries, off_micros = recount(months, scope)
     return Waterfall(
         period=period.short,
         currency=currency,
-        net_minor=found[-1].minor - found[0].minor,
+        net_minor=whole.net_minor,
         net_code=f"net:{whole.code}",
         net_name=f"Net new MRR, {period.label}",
         cells=found,
         axis_start=charts.short_money(base, currency) if base else "",
-        off_minor=exact_minor(counted.micros - whole.net_micros),
-        entries=counted.count,
+        off_minor=exact_minor(off_micros),
+        entries=entries,
         figure=charts.waterfall(steps, currency),
         all_url=all_url,
+        has_fx=scope.is_consolidated,
     )
 
 
-def recount(of: Span, currency: str, *, sources: Sequence[int]) -> mrr.MovementTotal:
-    """Add up the entries of a span from the ledger itself, to hold them against the sums that are kept."""
-    chosen = mrr.MovementFilter(sources, of.first, last_day(of.last), types=PARTS, currency=currency)
-    return next(iter(mrr.movement_totals(chosen)), mrr.MovementTotal(currency, 0, 0))
+def recount(months: Sequence[mrr.Month], scope: Scope) -> tuple[int, int]:
+    """Add up the entries of months from the ledger itself; return how many, and by how much the kept sums are off.
+
+    Each currency is held against its own sum, so that nothing missing in one is made up for by another.
+    """
+    chosen = mrr.MovementFilter(
+        scope.sources, months[0].month, last_day(months[-1].month), types=PARTS, currency=scope.native
+    )
+    counted = {total.currency: total for total in mrr.movement_totals(chosen)}
+    off = {code: total.micros for code, total in counted.items()}
+    for month in months:
+        for code, micros in month.moved_by.items():
+            off[code] = off.get(code, 0) - micros
+    return sum(total.count for total in counted.values()), next((micros for micros in off.values() if micros), 0)
 
 
-def over_time(months: Sequence[mrr.Month], currency: str, *, names_every: int = 1) -> dict[str, Any]:
+def over_time(
+    months: Sequence[mrr.Month], currency: str, *, has_fx: bool = False, names_every: int = 1
+) -> dict[str, Any]:
     bars = [
         charts.MonthBars(
             month.month,
             month.closing_minor,
-            {name: getattr(month, f"{name}_minor") for name in PARTS},
+            {name: getattr(month, f"{name}_minor") for name in (MOVED if has_fx else PARTS)},
             month.is_running,
         )
         for month in months
@@ -173,7 +203,7 @@ def over_time(months: Sequence[mrr.Month], currency: str, *, names_every: int = 
 def off(months: Sequence[mrr.Month]) -> int:
     """Return by how much the rows fail to add up and to join, in minor units as shown; 0 when all hold."""
     missed = sum(
-        abs(month.opening_minor + sum(getattr(month, f"{name}_minor") for name in PARTS) - month.closing_minor)
+        abs(month.opening_minor + sum(getattr(month, f"{name}_minor") for name in MOVED) - month.closing_minor)
         for month in months
     )
     # A month may open with more than the last one closed with (history that was taken over), never with less.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from django.core.exceptions import BadRequest
@@ -45,13 +46,14 @@ COLUMNS = (
     "reversed_by",
     "policy_version",
 )
+CONVERTED = ("reporting_currency", "reporting_micros")
 
 
 @requires(Ability.SEE_FIGURES)
 @require_GET
 def movements(request: HttpRequest) -> HttpResponseBase:
     now = shared.now_of(request)
-    scope = shared.read_scope(request)
+    scope = shared.read_scope(request, consolidates=True)
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
@@ -61,10 +63,14 @@ def movements(request: HttpRequest) -> HttpResponseBase:
     if kind := shared.wants_export(request):
         return _export(request, kind, chosen, scope, period, now)
     first = min(period.first, periods.plus_months(period.last, 1 - TABLE_MONTHS))
-    months = mrr.series(first, period.last, today=day, currency=scope.currency, sources=scope.sources).months
+    months = mrr.series(
+        first, period.last, today=day, currency=scope.native, sources=scope.sources, rates=scope.rates
+    ).months
     in_period = [month for month in months if month.month >= period.first]
     rows, pager = _entries(request, chosen, now)
-    totals = mrr.movement_totals(chosen)
+    others = scope.is_consolidated and any(row.currency != scope.currency for row in rows)
+    whole = monthly.span(in_period, has_fx=scope.is_consolidated)
+    count, minor = _total(chosen, scope, whole)
     return shared.page(
         request,
         "dashboard/movements.html",
@@ -72,29 +78,33 @@ def movements(request: HttpRequest) -> HttpResponseBase:
             "panel": panel,
             "period": period,
             "period_links": shared.period_links(request, period),
-            "wf": monthly.waterfall(in_period, period, scope.currency, sources=scope.sources),
+            "wf": monthly.waterfall(in_period, period, scope),
             "months": [
                 monthly.line(
                     month,
+                    has_fx=scope.is_consolidated,
                     url=_month_url(request, month),
                     is_chosen=period.first <= month.month <= period.last and period.months < len(months),
                 )
                 for month in reversed(months)
             ],
             "months_off": monthly.off(months),
-            "over": monthly.over_time(months, scope.currency, names_every=3),
+            "over": monthly.over_time(months, scope.currency, has_fx=scope.is_consolidated, names_every=3),
             "types": _type_choices(request),
             "has_reversed": chosen.has_reversed,
             "reversed_url": shared.link(request, all=None if chosen.has_reversed else "1"),
-            "entries": movement_rows(request, rows),
-            "entries_count": totals[0].count if totals else 0,
-            "entries_minor": shared.minor(totals[0].micros) if totals else 0,
+            "entries": movement_rows(
+                request, rows, converted=mrr.converted_movements(rows, scope.rates) if others else None
+            ),
+            "entries_count": count,
+            "entries_minor": minor,
             "pager": pager,
             "empty": _nothing(request, chosen, period),
         },
         name="Movements",
         now=now,
         scope=scope,
+        bands=[shared.rate_band({code for month in months for code in month.held}, scope)],
     )
 
 
@@ -107,9 +117,26 @@ def _filter(request: HttpRequest, scope: Scope, period: Period) -> mrr.MovementF
         period.first,
         monthly.last_day(period.last),
         types=(asked,) if asked else (),
-        currency=scope.currency,
+        currency=scope.native,
         has_reversed=request.GET.get("all") == "1",
     )
+
+
+def _total(chosen: mrr.MovementFilter, scope: Scope, whole: monthly.Span) -> tuple[int, int]:
+    """Return how many entries a filter shows, and what they come to as the waterfall above shows it."""
+    totals, taken = mrr.movement_totals(chosen), tuple(chosen.types)
+    count, micros = sum(total.count for total in totals), 0
+    kept: dict[tuple[str, ...], int] = {(): whole.net_micros, **{(kind,): part for kind, part in whole.parts.items()}}
+    if not scope.is_consolidated:
+        micros = totals[0].micros if totals else 0
+    elif taken in kept and not (taken and chosen.has_reversed):  # the months hold it: no entry is converted again
+        opened = replace(chosen, types=("opening",))
+        micros = kept[taken] + (0 if taken else mrr.converted_total(opened, scope.rates).micros)
+    else:
+        micros = mrr.converted_total(chosen, scope.rates).micros
+    if micros == kept.get(taken):
+        return count, whole.shown[taken[0]] if taken else whole.net_minor
+    return count, shared.minor(micros)
 
 
 def _entries(request: HttpRequest, chosen: mrr.MovementFilter, now: datetime) -> tuple[list[mrr.Movement], Pager]:
@@ -187,11 +214,18 @@ def _export(
     return exports.response(
         kind,
         name=f"movements-{period.first:%Y-%m}-{period.last:%Y-%m}-{scope.currency}",
-        columns=COLUMNS,
-        rows=(cells(row) for row in _all(chosen)),
+        columns=(*COLUMNS, *CONVERTED) if scope.is_consolidated else COLUMNS,
+        rows=(_exported(row, scope) for row in _all(chosen)),
         about=about,
         zone=shared.zone(),
     )
+
+
+def _exported(row: mrr.Movement, scope: Scope) -> Sequence[exports.Cell]:
+    """Return an entry's cells; of all currencies also what it comes to in the one of the figures, at its day's rate."""
+    if not scope.is_consolidated:
+        return cells(row)
+    return (*cells(row), scope.currency, mrr.converted_movements([row], scope.rates)[row.key])
 
 
 def _all(chosen: mrr.MovementFilter) -> Iterator[mrr.Movement]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
@@ -18,6 +18,7 @@ from dashboard import exports, formats, periods
 from dashboard.pages import explain, setup, shared
 from dashboard.pages import months as monthly
 from dashboard.pages.cohort_heat import heat
+from dashboard.pages.explain import consolidated
 from dashboard.pages.latest import latest_events, latest_movements
 from dashboard.pages.shared import Scope
 from dashboard.parts import Tile
@@ -47,7 +48,7 @@ class Todo:
 @require_GET
 def overview(request: HttpRequest) -> HttpResponseBase:
     now = shared.now_of(request)
-    scope = shared.read_scope(request)
+    scope = shared.read_scope(request, consolidates=True)
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
@@ -64,9 +65,10 @@ def overview(request: HttpRequest) -> HttpResponseBase:
     found = mrr.cohorts(
         mrr.Measure.NET_MRR,
         today=day,
-        currency=scope.currency,
+        currency=scope.native,
         first=periods.plus_months(day, 1 - HEAT_MONTHS),
         sources=scope.sources,
+        rates=scope.rates,
     )
     return shared.page(
         request,
@@ -75,26 +77,27 @@ def overview(request: HttpRequest) -> HttpResponseBase:
             "panel": panel,
             "period": period,
             "period_links": shared.period_links(request, period),
-            "tiles": _tiles(months, chosen, period, scope, gaps, risks, unmatched),
-            "wf": monthly.waterfall(
-                chosen, period, scope.currency, sources=scope.sources, all_url=_all_entries(period, scope)
-            ),
-            "months": [monthly.line(month) for month in reversed(shown_months)],
+            "tiles": _tiles(months, chosen, period, scope, gaps, risks, unmatched, day),
+            "wf": monthly.waterfall(chosen, period, scope, all_url=_all_entries(period, scope)),
+            "months": [monthly.line(month, has_fx=scope.is_consolidated) for month in reversed(shown_months)],
             "months_off": monthly.off(shown_months),
-            "over": monthly.over_time(shown_months, scope.currency),
+            "over": monthly.over_time(shown_months, scope.currency, has_fx=scope.is_consolidated),
             "over_title": _over_title(shown_months, scope.currency),
             "heat": heat(found, url=lambda cohort, at: _cell_url(scope, cohort, at), periods=HEAT_MONTHS),
             "heat_url": f"{reverse('dashboard:cohorts')}{_scope_query(scope)}",
             "latest": latest_movements(request, scope, limit=8),
             "events": latest_events(scope, limit=7),
             "sees_events": shared.sees_people(request),
-            "todos": _todos(request, scope, gaps, risks, unmatched),
+            "todos": _todos(request, scope, gaps, risks, unmatched, day),
             "is_empty": None if scope.standing.currencies else setup.nothing_yet(scope),
         },
         name="Overview",
         now=now,
         scope=scope,
-        bands=[*shared.gap_bands(gaps), shared.unconverted_band(request, scope)],
+        bands=[
+            *shared.gap_bands(gaps),
+            shared.rate_band({*found.held, *(code for month in months for code in month.held)}, scope),
+        ],
     )
 
 
@@ -102,7 +105,12 @@ def _months(scope: Scope, period: Period, today: date) -> Sequence[mrr.Month]:
     """Return the months that the page draws and compares, one more at the front to compare the first with."""
     first = min(period.first, periods.plus_months(period.last, 1 - SHOWN_MONTHS))
     return mrr.series(
-        periods.plus_months(first, -1), period.last, today=today, currency=scope.currency, sources=scope.sources
+        periods.plus_months(first, -1),
+        period.last,
+        today=today,
+        currency=scope.native,
+        sources=scope.sources,
+        rates=scope.rates,
     ).months
 
 
@@ -117,13 +125,17 @@ def _tiles(
     gaps: Sequence[mrr.Gap],
     risks: crm.RiskTotals,
     unmatched: crm.MatchTotals,
+    day: date,
 ) -> list[Tile]:
     last, before = months[-1], months[-2]
     trend = months[-SHOWN_MONTHS:]
     against = f"against {before.month:%B}"
     currency, code = scope.currency, f"{last.month:%Y-%m}"
-    lacks = "incomplete" if period.is_running and shared.makes_incomplete(gaps) else ""
-    span = monthly.span(chosen)
+    lacks = "incomplete" if last.held or (period.is_running and shared.makes_incomplete(gaps)) else ""
+    span = monthly.span(chosen, has_fx=scope.is_consolidated)
+    here: mrr.Amounts = scope.standing.of(currency)
+    if scope.is_consolidated:
+        here = mrr.converted_mrr(scope.standing.currencies, day, rates=scope.rates)
     return [
         _money_tile(
             "MRR",
@@ -147,7 +159,7 @@ def _tiles(
             incomplete=lacks,
             trend=[month.closing_minor for month in trend],
         ),
-        _cmrr_tile(period, scope.standing.of(currency)),
+        _cmrr_tile(period, here),
         _net_tile(period, currency, span, months, against),
         _ratio_tile("NRR, 1 month", f"nrr:{code}", last.nrr, before.nrr, [month.nrr for month in trend]),
         _ratio_tile("GRR, 1 month", f"grr:{code}", last.grr, before.grr, [month.grr for month in trend]),
@@ -162,7 +174,7 @@ def _tiles(
         ),
         _quick_tile(f"quick:{code}", last, before, trend),
         _arpa_tile(f"arpa:{code}", last, before, trend, currency),
-        *_now_tiles(period, last, currency, risks, unmatched),
+        *_now_tiles(period, last, scope, risks, unmatched, day),
     ]
 
 
@@ -199,7 +211,7 @@ def _money_tile(
     )
 
 
-def _cmrr_tile(period: Period, here: mrr.CurrencyMrr) -> Tile:
+def _cmrr_tile(period: Period, here: mrr.Amounts) -> Tile:
     if not period.is_running:
         return Tile("CMRR", formats.NOT_KNOWN, "cmrr", change="what was scheduled then is not kept", is_big=True)
     cmrr = here.cmrr_minor or 0
@@ -209,7 +221,7 @@ def _cmrr_tile(period: Period, here: mrr.CurrencyMrr) -> Tile:
 
 
 def _net_tile(period: Period, currency: str, span: monthly.Span, months: Sequence[mrr.Month], against: str) -> Tile:
-    net = shown(span.closing_micros) - shown(span.opening_micros)
+    net = span.net_minor
     change = ""
     if period.months == 1:
         change = formats.money(net - months[-2].net_new_minor, currency, signed=True)
@@ -282,14 +294,14 @@ def _arpa_tile(
 
 
 def _now_tiles(
-    period: Period, last: mrr.Month, currency: str, risks: crm.RiskTotals, unmatched: crm.MatchTotals
+    period: Period, last: mrr.Month, scope: Scope, risks: crm.RiskTotals, unmatched: crm.MatchTotals, day: date
 ) -> list[Tile]:
     """Return the figures that are known for now alone."""
     labels = ("Past due MRR", "past_due"), ("MRR at risk", "at_risk"), ("Matched share", "matched")
     if not period.is_running:
         return [Tile(label, formats.NOT_KNOWN, code, change="today only") for label, code in labels]
-    past_due = risks.past_due.get(currency, crm.RiskAmount())
-    at_risk = risks.at_risk.get(currency, crm.RiskAmount())
+    currency = scope.currency
+    past_due, at_risk = (_risk(scope, amounts, day) for amounts in (risks.past_due, risks.at_risk))
     share = Fraction(past_due.micros, last.closing_micros) if last.closing_micros else None
     return [
         replace(
@@ -302,11 +314,39 @@ def _now_tiles(
         ),
         Tile(
             "Matched share",
-            formats.ratio(unmatched.share(currency), places=2),
+            formats.ratio(_matched_share(scope, unmatched, day), places=2),
             "matched",
             change=f"{formats.count(unmatched.customers)} unmatched",
         ),
     ]
+
+
+def _risk(scope: Scope, amounts: Mapping[str, crm.RiskAmount], day: date) -> crm.RiskAmount:
+    """Return the amount of the scope's currency, or all of them in the reporting one."""
+    if not scope.is_consolidated:
+        return amounts.get(scope.currency, crm.RiskAmount())
+    micros = consolidated.converted({code: one.micros for code, one in amounts.items()}, day, scope.rates)
+    return crm.RiskAmount(micros, sum(one.customers for one in amounts.values()))
+
+
+def _unmatched(scope: Scope, unmatched: crm.MatchTotals, day: date) -> tuple[int, int]:
+    """Return matched and unmatched MRR, in micros of the scope's currency."""
+    if scope.is_consolidated:
+        return consolidated.matched_and_not(unmatched, day, scope.rates)
+    found = unmatched.currencies.get(scope.currency, crm.MatchedMrr())
+    return found.matched_micros, found.unmatched_micros
+
+
+def _matched_share(scope: Scope, unmatched: crm.MatchTotals, day: date) -> Fraction | None:
+    matched, missing = _unmatched(scope, unmatched, day)
+    return Fraction(matched, matched + missing) if matched + missing else None
+
+
+def _largest_currency(scope: Scope, amounts: Mapping[str, int], day: date) -> str:
+    """Return the currency in which most of a figure is, which is where its largest customer is looked for."""
+    if not scope.is_consolidated or not amounts:
+        return scope.currency
+    return mrr.parts_of(amounts, day, scope.rates)[0].currency
 
 
 def _growth(before: int, after: int) -> str:
@@ -348,31 +388,38 @@ def _over_title(months: Sequence[mrr.Month], currency: str) -> str:
 
 
 def _todos(
-    request: HttpRequest, scope: Scope, gaps: Sequence[mrr.Gap], risks: crm.RiskTotals, unmatched: crm.MatchTotals
+    request: HttpRequest,
+    scope: Scope,
+    gaps: Sequence[mrr.Gap],
+    risks: crm.RiskTotals,
+    unmatched: crm.MatchTotals,
+    day: date,
 ) -> list[Todo]:
     """Return what waits for a person, the largest money first, then what has none."""
     currency, todos = scope.currency, []
     pulse = shared.crm_pulse(request)
     if unmatched.customers:
-        waiting = unmatched.currencies.get(currency, crm.MatchedMrr())
+        _, waiting = _unmatched(scope, unmatched, day)
+        most = _largest_currency(scope, {code: one.unmatched_micros for code, one in unmatched.currencies.items()}, day)
         todos.append(
             Todo(
                 "user-question",
                 f"{_counted(unmatched.customers, 'customer has', 'customers have')} no Account",
-                _largest(request, crm.largest_unmatched(currency, sources=scope.sources)),
+                _largest(request, crm.largest_unmatched(most, sources=scope.sources)),
                 reverse("dashboard:unmatched"),
-                shown(waiting.unmatched_micros),
+                shown(waiting),
                 currency,
                 "unmatched",
             )
         )
-    high = risks.high.get(currency)
-    if high:
+    high = _risk(scope, risks.high, day)
+    if high.customers:
+        most = _largest_currency(scope, {code: one.micros for code, one in risks.high.items()}, day)
         todos.append(
             Todo(
                 "alert-triangle",
                 f"{_counted(high.customers, 'customer', 'customers')} at high risk",
-                _largest(request, risks.largest_high.get(currency)),
+                _largest(request, risks.largest_high.get(most)),
                 f"{reverse('dashboard:at_risk')}?severity=high",
                 high.minor,
                 currency,
@@ -417,7 +464,8 @@ def _cell_url(scope: Scope, cohort: date, at: int) -> str:
 def _scope_query(scope: Scope, more: str = "") -> str:
     """Carry currency and source over to another page."""
     parts = [more] if more else []
-    parts += [f"currency={scope.currency}"] if scope.currency != scope.default_currency else []
+    has_own = not scope.is_consolidated and len(scope.currency_choices) > 1
+    parts += [f"currency={scope.currency}"] if has_own else []
     parts += [f"source={scope.source}"] if scope.source else []
     return f"?{'&'.join(parts)}" if parts else ""
 
@@ -434,6 +482,7 @@ COLUMNS = (
     "reactivation_minor",
     "contraction_minor",
     "churn_minor",
+    "fx_minor",
     "closing_minor",
     "opening_micros",
     "new_micros",
@@ -441,6 +490,7 @@ COLUMNS = (
     "reactivation_micros",
     "contraction_micros",
     "churn_micros",
+    "fx_micros",
     "closing_micros",
     "arr_minor",
     "customers",
@@ -455,7 +505,7 @@ def _export(
     request: HttpRequest, kind: str, months: Sequence[mrr.Month], scope: Scope, now: datetime
 ) -> HttpResponseBase:
     """Export the months that the page draws, with what their columns mean."""
-    names = ("opening", *monthly.PARTS, "closing")
+    names = ("opening", *monthly.MOVED, "closing")
     rows = (
         (
             month.month,
@@ -474,6 +524,7 @@ def _export(
     )
     about = shared.about(request, "Overview", now=now, scope=scope)
     about += [(name, explain.MEANINGS[name]) for name in (*monthly.PARTS, "nrr", "grr")]
+    about += [("fx", explain.MEANINGS["fx"]), ("ratios of all currencies", explain.MEANINGS["constant"])]
     about += [("logo_churn", explain.MEANINGS["logo"]), ("quick_ratio", explain.MEANINGS["quick"])]
     return exports.response(
         kind,

@@ -26,6 +26,7 @@ from django.views.decorators.http import require_http_methods
 
 from billing import selectors as billing
 from billing import sources, webhook
+from crm.selectors import set_up
 from dashboard.models import SetupCode
 from dashboard.pages import shared
 from dashboard.pages.shared import Scope
@@ -243,7 +244,7 @@ def _sources(request: HttpRequest) -> HttpResponse:
             "sources": [(source, f"{settings.BASE_URL}/webhooks/stripe/{source.slug}/") for source in known],
             "trial": trial,
             "steps": _steps(3 if known else 2),
-            "org": None,
+            "org": set_up.salesforce_set_up(),
         },
         name="Set up",
         now=now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -24,7 +24,6 @@ from dashboard.periods import PRESETS, Period
 from dashboard.roles import Ability, may
 from mrr import selectors as mrr
 from mrr.engine.money import shown
-from mrr.engine.policy import DEFAULT
 
 ORDINARY_BACKLOG = 50  # so many events on their way are not worth a band
 
@@ -56,7 +55,10 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose figures a page shows: one currency, of all live sources or of one source by name. Currencies never mix."""
+    """Whose figures a page shows: of all live sources or of one by name, in one currency.
+
+    `is_consolidated`: they are of all currencies, converted to `currency`; otherwise of that one alone.
+    """
 
     currency: str
     source: str
@@ -65,6 +67,13 @@ class Scope:
     standing: mrr.Standing
     currency_choices: tuple[Choice, ...]
     source_choices: tuple[Choice, ...]
+    is_consolidated: bool = False
+    rates: mrr.Conversion | None = None
+
+    @property
+    def native(self) -> str | None:
+        """The one currency that figures are of, None for all of them."""
+        return None if self.is_consolidated else self.currency
 
     @property
     def default_currency(self) -> str:
@@ -73,7 +82,11 @@ class Scope:
     @property
     def words(self) -> str:
         """Name the filters, as prints and exports carry them."""
-        return f"{self.source or 'all live sources'}, {self.currency.upper()}"
+        return f"{self.source or 'all live sources'}, {self.currency_words}"
+
+    @property
+    def currency_words(self) -> str:
+        return f"all currencies in {self.currency.upper()}" if self.is_consolidated else self.currency.upper()
 
 
 @dataclass(frozen=True)
@@ -102,10 +115,11 @@ def zone() -> ZoneInfo:
     return ZoneInfo(settings.REPORTING_TIME_ZONE)
 
 
-def read_scope(request: HttpRequest) -> Scope:
+def read_scope(request: HttpRequest, *, consolidates: bool = False) -> Scope:
     """Return what `source=` and `currency=` ask for: all live sources and the reporting currency unless they say else.
 
-    A test source is only shown when named, and the page then says so. Raises BadRequest for names that do not exist.
+    A page that `consolidates` shows all currencies in the reporting one unless one of them is named. A test source is
+    only shown when named, and the page then says so. Raises BadRequest for names that do not exist.
     """
     known = billing.sources()
     slug = request.GET.get("source", "")
@@ -114,6 +128,8 @@ def read_scope(request: HttpRequest) -> Scope:
         raise BadRequest(f"There is no Stripe source '{slug}'.")
     pks = (named.pk,) if named else tuple(source.pk for source in known if source.livemode)
     standing = mrr.standing(pks)
+    if standing.currencies:
+        request._policy_version = standing.policy_version or mrr.FIRST_POLICY  # type: ignore[attr-defined]
     found = [row.currency for row in standing.currencies]
     currency = request.GET.get("currency", "").lower() or settings.REPORTING_CURRENCY
     if currency not in found and currency != settings.REPORTING_CURRENCY:
@@ -122,6 +138,15 @@ def read_scope(request: HttpRequest) -> Scope:
     request.is_test_mode = named is not None and not named.livemode  # type: ignore[attr-defined]  # the frame reads it
     request.test_source = named.slug if named else ""  # type: ignore[attr-defined]
     currencies = tuple(dict.fromkeys((settings.REPORTING_CURRENCY, *found)))
+    is_consolidated = consolidates and len(currencies) > 1 and not request.GET.get("currency")
+    rates = mrr.exchange(currencies) if is_consolidated else None
+    choices = [
+        Choice(code.upper(), link(request, currency=code), code == currency and not is_consolidated)
+        for code in currencies
+    ]
+    if consolidates and len(currencies) > 1:
+        words = f"All, in {settings.REPORTING_CURRENCY.upper()}"
+        choices.insert(0, Choice(words, link(request, currency=None), is_consolidated))
     sources = (
         Choice("All live", link(request, source=None), not slug),
         *(
@@ -137,8 +162,10 @@ def read_scope(request: HttpRequest) -> Scope:
         pks,
         named is not None and not named.livemode,
         standing,
-        tuple(Choice(code.upper(), link(request, currency=code), code == currency) for code in currencies),
+        tuple(choices),
         sources,
+        is_consolidated,
+        rates,
     )
 
 
@@ -206,19 +233,19 @@ def wants_export(request: HttpRequest) -> str:
     return kind
 
 
-def unconverted_band(request: HttpRequest, scope: Scope) -> Band | None:
-    """Return the band that says what the figures leave out because it is in other currencies."""
-    others = [row for row in scope.standing.currencies if row.currency != scope.currency and row.mrr_micros]
-    if not others:
+def rate_band(held: Collection[str], scope: Scope) -> Band | None:
+    """Return the band that says which currencies the figures leave out for want of an exchange rate."""
+    if not held or not scope.is_consolidated:
         return None
-    listed = " and ".join(formats.money(row.mrr_minor, row.currency) for row in others)
+    listed = " and ".join(sorted(code.upper() for code in held))
     return Band(
         "warn",
         "coin",
-        "Not converted.",
-        f"MRR of {listed} is not in these figures: there are no exchange rates yet, so each currency stands by itself.",
-        f"Show {others[0].currency.upper()}",
-        link(request, currency=others[0].currency),
+        "MRR is incomplete.",
+        f"Figures in {scope.currency.upper()} leave out {listed} where no exchange rate is known for the day or the "
+        "seven before it. Import rates with import_rates.",
+        f"Show {min(held).upper()}",
+        f"?currency={min(held)}",
     )
 
 
@@ -232,6 +259,7 @@ def gaps(request: HttpRequest, scope: Scope, *, now: datetime) -> list[mrr.Gap]:
         waiting, parked = pulse.waiting, pulse.parked
     found = (
         mrr.Gap("unpriced_items", scope.standing.unpriced_items),
+        mrr.Gap("subscriptions_unknown", billing.unknown_subscriptions(scope.sources)),
         mrr.Gap("events_waiting", waiting),
         mrr.Gap("events_parked", parked),
     )
@@ -251,6 +279,9 @@ def gap_bands(found: Sequence[mrr.Gap]) -> list[Band]:
         if gap.code == "unpriced_items":
             words = f"{count} subscription {'item has' if one else 'items have'} no price that we can read yet"
             bands.append(Band("warn", "hourglass", "MRR is incomplete.", f"{words}. They count as nothing until then."))
+        elif gap.code == "subscriptions_unknown":
+            words = f"{count} {'subscription is' if one else 'subscriptions are'} known by invoices alone"
+            bands.append(Band("warn", "hourglass", "MRR is incomplete.", f"{words}, and not in these figures."))
         elif gap.code == "events_parked":
             words = f"{count} {'event is' if one else 'events are'} parked and not in these figures."
             url = f"{reverse('dashboard:events')}?state=parked"
@@ -274,6 +305,13 @@ def crm_pulse(request: HttpRequest) -> crm.CrmPulse:
     if not hasattr(request, "_crm_pulse"):
         request._crm_pulse = crm.pulse()  # type: ignore[attr-defined]
     return request._crm_pulse  # type: ignore[attr-defined,no-any-return]
+
+
+def policy_version(request: HttpRequest) -> int:
+    """Return the number of the policy in force, read once a request."""
+    if not hasattr(request, "_policy_version"):
+        request._policy_version = crm_pulse(request).policy_version or mrr.policy_version()  # type: ignore[attr-defined]
+    return request._policy_version  # type: ignore[attr-defined,no-any-return]
 
 
 def minor(micros: int) -> int:
@@ -307,7 +345,7 @@ def page(
             "now": now,
             "zone": settings.REPORTING_TIME_ZONE,
             "scope": scope,
-            "page": About(name, formats.moment(now, zone()), DEFAULT.version, scope.words if scope else ""),
+            "page": About(name, formats.moment(now, zone()), policy_version(request), scope.words if scope else ""),
             "may_export": may(request, Ability.EXPORT),
             "sees_people": sees_people(request),
             **context,
@@ -323,7 +361,7 @@ def about(request: HttpRequest, name: str, *, now: datetime, scope: Scope | None
         ("As of", formats.moment(now, zone())),
         ("Reporting time zone", settings.REPORTING_TIME_ZONE),
         ("Filters", scope.words if scope else ""),
-        ("Metric policy", f"version {DEFAULT.version}"),
+        ("Metric policy", f"version {policy_version(request)}"),
         ("Amounts", "minor units (cents) as shown; micros are millionths of a minor unit, exact"),
         ("Made by", request.user.get_username()),
     ]

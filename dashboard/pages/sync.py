@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
@@ -13,16 +12,18 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
-from crm import outbox
+from crm import decisions, outbox
 from crm import selectors as crm
 from dashboard import formats
-from dashboard.pages import explain, shared
-from dashboard.parts import Band, Choice, Empty, Fact, Pager
+from dashboard.pages import explain, shared, sync_head, sync_lists
+from dashboard.parts import Choice, Empty, Pager
 from dashboard.roles import Ability, may, requires
 
 PAGE_SIZE = 50
+MOST_AT_ONCE = 5000
 STATES = {
     "": "All",
     "would_send": "Would send",
@@ -30,12 +31,15 @@ STATES = {
     "waiting": "Waiting",
     "held": "Held",
     "parked": "Parked",
+    "dropped": "Skipped",
 }
 HELD = {
     "unmatched": "Held: no Account",
     "no_org": "Held: no Salesforce",
     "needs_a_person": "Held: needs a person",
+    "held_by_person": "Held by a person",
 }
+DONE = {"retry": "due again", "skip": "skipped", "hold": "held"}
 
 
 @dataclass(frozen=True)
@@ -51,205 +55,224 @@ class RecordLine:
     words: str
     at: datetime
     changes: tuple[tuple[str, str, str, bool], ...]
-    error: str
-    error_code: str
+    cause: sync_head.Cause | None
+    note: str
+    note_url: str
     salesforce_id: str
+    record_url: str
     key: str
     attempts: int
     due_at: datetime
     is_shadow: bool
+    is_compared: bool
+    is_new: bool
+    kept: str
 
     @property
     def may_be_retried(self) -> bool:
-        return self.state in ("parked", "waiting") and bool(self.error_code)
+        return self.state in ("parked", "held", "dropped") or self.cause is not None
+
+    @property
+    def may_be_put_by(self) -> bool:
+        return self.state in ("parked", "waiting", "would_send", "held")
 
 
 @requires(Ability.SEE_FIGURES)
 @require_GET
 def sync(request: HttpRequest) -> HttpResponseBase:
+    tab = request.GET.get("tab", "")
+    if tab not in sync_head.TABS:
+        raise BadRequest("There is no such list.")
     now = shared.now_of(request)
+    head = sync_head.read(request, tab, now=now)
+    if tab == "":
+        return _records(request, head)
+    return sync_lists.LISTS[tab](request, head)
+
+
+def _records(request: HttpRequest, head: sync_head.Head) -> HttpResponse:
     state, kind = request.GET.get("state", ""), request.GET.get("kind", "")
     if state not in STATES or (kind and kind not in crm.SOBJECTS):
         raise BadRequest("There is no such state or object.")
-    connection = crm.connection()
-    counts = crm.outbox_counts(now=now)
+    code = request.GET.get("code", "")[:80]
+    search = request.GET.get("q", "").strip()[:100]
     found = crm.sync_rows(
         limit=PAGE_SIZE,
-        before_pk=_number(request.GET.get("before", "")),
+        before_pk=sync_head.number(request.GET.get("before", "")),
         state=state,
         kind=kind,
-        error_code=request.GET.get("code", "")[:80],
-        search=request.GET.get("q", "").strip()[:100],
+        error_code=code,
+        search=search,
         searches_people=shared.sees_people(request),
     )
-    return shared.page(
+    return sync_head.page(
         request,
         "dashboard/sync.html",
+        head,
         {
-            "connection": connection,
-            "about_org": _about(connection, now),
-            "facts": _facts(connection, counts, now),
-            "budget": _budget(connection),
-            "errors": crm.sync_errors(limit=8),
             "states": [
                 Choice(
                     name,
-                    shared.link(request, state=code or None),
-                    code == state,
-                    formats.count(getattr(counts, code)) if code else "",
+                    shared.link(request, state=one or None),
+                    one == state,
+                    formats.count(getattr(head.counts, one)) if one else "",
                 )
-                for code, name in STATES.items()
+                for one, name in STATES.items()
             ],
             "kinds": [
                 Choice("Any", shared.link(request, kind=None), not kind),
-                *(Choice(name, shared.link(request, kind=code), code == kind) for code, name in crm.SOBJECTS.items()),
+                *(Choice(name, shared.link(request, kind=one), one == kind) for one, name in crm.SOBJECTS.items()),
             ],
-            "rows": record_lines(request, found.rows),
-            "may_retry": may(request, Ability.RETRY),
+            "code": code,
+            "without_code": shared.link(request, code=None),
+            "search": search,
+            "kept": [(name, value) for name, value in request.GET.items() if name in ("state", "kind", "code")],
+            "rows": record_lines(request, found.rows, head.connection),
             "pager": Pager(
                 formats.count(len(found.rows)),
                 next_url=shared.link(request, before=found.following) if found.following else "",
                 previous_url=shared.link(request) if request.GET.get("before") else "",
             ),
-            "empty": _nothing(request, connection, state, kind),
+            "empty": _nothing(request, head.connection, is_filtered=bool(state or kind or code or search)),
         },
-        name="Salesforce sync",
-        now=now,
-        bands=[_shadow_band(connection)],
     )
+
+
+# ---- decisions ----
 
 
 @requires(Ability.RETRY)
 @require_POST
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     """Make a record due again, at once."""
-    try:
-        outbox.retry(pk, now=shared.now_of(request))
-    except outbox.UnknownWork as error:
-        messages.error(request, str(error))
-    else:
+    if decisions.retry([pk], by=request.user.get_username(), now=shared.now_of(request)):
         messages.success(request, "It is due again. Load the page in a few seconds to see the answer.")
+    else:
+        messages.error(request, str(outbox.UnknownWork(f"There is no Salesforce record {pk} here that waits.")))
     return redirect(f"{reverse('dashboard:sync')}?state={request.POST.get('state', '')}".rstrip("="))
 
 
-def record_lines(request: HttpRequest, rows: Sequence[crm.SyncRow]) -> list[RecordLine]:
+@requires(Ability.RETRY)
+@require_POST
+def decide(request: HttpRequest) -> HttpResponse:
+    """Retry, skip or hold what was chosen, or all that one refusal concerns."""
+    decision = "retry" if request.POST.get("all_of") else request.POST.get("decision", "")
+    act = decisions.DECISIONS.get(decision)
+    if act is None:
+        raise BadRequest("There is no such decision.")
+    refs = _refs(request)
+    done = act(refs, by=request.user.get_username(), now=shared.now_of(request))
+    if not refs:
+        messages.error(request, "Nothing was chosen. Tick a row first.")
+    elif not done:
+        messages.info(request, "Nothing of this waits any more.")
+    else:
+        messages.success(request, f"{formats.count(done)} {explain.plural(done, 'piece')} of work {DONE[decision]}.")
+    return back(request)
+
+
+def _refs(request: HttpRequest) -> list[int]:
+    code = request.POST.get("all_of", "")[:80]
+    if code:
+        return crm.refs_refused(code, limit=MOST_AT_ONCE)
+    return [int(text) for text in request.POST.getlist("ref") if text.removeprefix("-").isdigit()][:MOST_AT_ONCE]
+
+
+def back(request: HttpRequest) -> HttpResponse:
+    """Go back to the list as it was filtered; never to another site."""
+    to = request.POST.get("to", "")
+    ours = reverse("dashboard:sync")
+    is_ours = to.startswith("/dashboard/") and url_has_allowed_host_and_scheme(to, allowed_hosts=None)
+    return redirect(to if is_ours else ours)
+
+
+# ---- rows ----
+
+
+def record_lines(
+    request: HttpRequest, rows: Sequence[crm.SyncRow], connection: crm.Connection | None = None
+) -> list[RecordLine]:
     """Return records as rows; names only for those who may see people."""
     sees = shared.sees_people(request)
-    return [_line(row, sees=sees) for row in rows]
+    return [_line(row, connection, sees=sees, may_match=may(request, Ability.MATCH)) for row in rows]
 
 
-def _line(row: crm.SyncRow, *, sees: bool) -> RecordLine:
+def _line(row: crm.SyncRow, connection: crm.Connection | None, *, sees: bool, may_match: bool) -> RecordLine:
     changes = tuple(
-        (change.name, _text(change.before), _text(change.after), change.is_changed) for change in row.changes
+        (
+            change.name,
+            sync_head.value(change.name, change.before, sees=sees),
+            sync_head.value(change.name, change.after, sees=sees),
+            change.is_changed,
+        )
+        for change in row.changes
     )
     changed = sum(is_changed for *_, is_changed in changes)
-    is_new = not row.before
     name = (row.account_name or row.customer_name if sees else "") or row.customer_id or row.key
-    if row.state == "held" or not row.fields:
-        change = "held" if row.state == "held" else "not built yet"
-    else:
-        # Accounts and Opportunities are there already: ours is their first write, not their making.
-        first = "new record" if row.sobject == "MRR_Schedule__c" else "first write"
-        change = first if is_new else f"{changed} {explain.plural(changed, 'field')}" if changed else "no change"
-    words = HELD.get(row.error_code, "") if row.state == "held" else ""
-    if row.state == "waiting" and row.error_code:
-        words = "Tried, waits"
+    note, note_url = _note(row, may_match=may_match)
     return RecordLine(
         row.pk,
         name,
         reverse("dashboard:customer", args=[row.customer_pk]) if row.customer_pk else "",
         row.sobject,
-        change,
-        "waiting" if row.state == "dropped" else row.state,
-        "Not needed any more" if row.state == "dropped" else words,
+        _change(row, changed),
+        "waiting" if row.state == "dropped" and row.error_code != decisions.SKIPPED else row.state,
+        _words(row),
         row.sent_at or row.created_at,
-        changes if sees else tuple(one for one in changes if not isinstance(one[2], str) or "@" not in one[2]),
-        row.error if row.state != "held" else "",
-        row.error_code if row.state != "held" else "",
+        changes,
+        sync_head.cause(row.explanation, row.error, connection, sees=sees) if row.explanation else None,
+        note,
+        note_url,
         row.salesforce_id,
+        crm.record_url(connection, row.salesforce_id),
         row.key,
         row.attempts,
         row.due_at,
         row.state == "would_send",
+        row.there_at is not None,
+        row.there_at is not None and not row.before,
+        ", ".join(sorted(row.accepted)),
     )
 
 
-def _text(value: Any) -> str:
-    if value is None or value == "":
-        return ""
-    if isinstance(value, dict):  # a reference by External ID
-        return ", ".join(f"{name} = {held}" for name, held in value.items())
-    return str(value)
+def _change(row: crm.SyncRow, changed: int) -> str:
+    if row.state == "held" or not row.fields:
+        return "held" if row.state == "held" else "not built yet"
+    if not row.before:
+        # Accounts and Opportunities are there already: ours is their first write, not their making.
+        return "new record" if row.sobject == "MRR_Schedule__c" else "first write"
+    return f"{changed} {explain.plural(changed, 'field')}" if changed else "no change"
 
 
-def _about(connection: crm.Connection | None, now: datetime) -> str:
-    if connection is None:
-        return "Not connected. Everything owed is held and nothing is lost."
-    if connection.is_demo:
-        return "Demo connection: it records what it would send; there is no org behind it"
-    kind = {True: "sandbox", False: "production", None: "kind not known yet"}[connection.is_sandbox]
-    read = (
-        f" · Accounts read {formats.age(int((now - connection.mirrored_to).total_seconds()))} ago"
-        if connection.mirrored_to
-        else ""
-    )
-    return f"{connection.instance_url} · {kind} · API {connection.api_version or 'newest'}{read}"
+def _words(row: crm.SyncRow) -> str:
+    if row.state == "dropped":
+        return "Skipped" if row.error_code == decisions.SKIPPED else "Not needed any more"
+    if row.state == "held":
+        return HELD.get(row.error_code, "Held: choose Opportunity" if row.kind == "opportunity" else "")
+    return "Tried, waits" if row.state == "waiting" and row.error_code else ""
 
 
-def _facts(connection: crm.Connection | None, counts: crm.OutboxCounts, now: datetime) -> list[Fact]:
-    written = (
-        Fact("Sent", formats.count(counts.sent), "", "records, confirmed")
-        if connection and connection.is_live
-        else Fact("Would send", formats.count(counts.would_send), "", "records, nothing is written")
-    )
-    oldest = counts.oldest_due_seconds(now=now)
-    return [
-        written,
-        Fact("Waiting", formats.count(counts.waiting), "", "due now or later"),
-        Fact("Held, no Account", formats.count(counts.held), "", "unmatched customers", reverse("dashboard:unmatched")),
-        Fact(
-            "Parked",
-            formats.count(counts.parked),
-            "",
-            "wait for a person" if counts.parked else "nothing waits for a person",
-        ),
-        Fact("Oldest due work", formats.age(oldest) if counts.oldest_due_at else "none", "", "limit 60 s"),
-    ]
+def _note(row: crm.SyncRow, *, may_match: bool) -> tuple[str, str]:
+    """Say why a record is held or left out, and where a person can do something about it."""
+    if row.state not in ("held", "dropped"):
+        return "", ""
+    if row.error_code in ("unmatched", "no_org"):
+        return row.error or "The customer has no Account yet.", reverse("dashboard:unmatched")
+    if row.kind == "opportunity" and row.state == "held" and row.error_code not in HELD:
+        return row.error, f"{reverse('dashboard:unmatched')}?tab=opportunities&record={row.pk}"
+    return row.error, ""
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How many of the org's calls of the day are used, as its last answer said."""
-
-    used: int
-    limit: int
-
-
-def _budget(connection: crm.Connection | None) -> Budget | None:
-    if connection is None or connection.calls_used is None or not connection.calls_limit:
-        return None
-    return Budget(connection.calls_used, connection.calls_limit)
-
-
-def _shadow_band(connection: crm.Connection | None) -> Band | None:
-    if connection is None or connection.is_live:
-        return None
-    return Band("shadow", "eye", "Shadow.", "Nothing is written to Salesforce. Everything below is what would be sent.")
-
-
-def _nothing(request: HttpRequest, connection: crm.Connection | None, state: str, kind: str) -> Empty:
-    if state or kind:
-        return Empty("filter", "No record fits", "", "Show all", shared.link(request, state=None, kind=None))
+def _nothing(request: HttpRequest, connection: crm.Connection | None, *, is_filtered: bool) -> Empty:
+    if is_filtered:
+        everything = shared.link(request, state=None, kind=None, code=None, q=None)
+        return Empty("filter", "No record fits", "", "Show all", everything)
     if connection is None:
         return Empty(
             "plug-off",
             "Salesforce is not connected",
-            "Connect it in shadow first: manage.py connect_salesforce --help says how.",
+            "Connect it in shadow first: nothing is written until somebody switches it to live.",
+            "Connect Salesforce",
+            reverse("dashboard:salesforce"),
         )
     return Empty("cloud-upload", "Nothing is owed yet", "Records appear with the first movement of a matched customer.")
-
-
-def _number(text: str) -> int | None:
-    if text and not text.isdigit():
-        raise BadRequest("This place in the list is not one that a page gave out.")
-    return int(text) if text else None

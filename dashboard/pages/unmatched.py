@@ -21,7 +21,7 @@ from crm import matching
 from crm import selectors as crm
 from crm.ids import MalformedId
 from dashboard import exports, formats
-from dashboard.pages import explain, shared
+from dashboard.pages import explain, opportunities, shared
 from dashboard.pages.shared import Scope
 from dashboard.parts import Choice, Empty, Fact, Pager
 from dashboard.roles import Ability, may, requires
@@ -181,6 +181,8 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
+    if request.GET.get("tab") == "opportunities":
+        return opportunities.questions(request, _tabs(request, scope, now=now))
     reason, is_snoozed = request.GET.get("reason", ""), request.GET.get("tab") == "snoozed"
     if reason and reason not in crm.REASONS:
         raise BadRequest(f"There is no reason '{reason}'.")
@@ -205,20 +207,7 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
         {
             "panel": panel,
             "facts": _facts(scope, totals, resting, now),
-            "tabs": [
-                Choice(
-                    "Waiting",
-                    shared.link(request, tab=None, customer=None),
-                    not is_snoozed,
-                    formats.count(totals.customers - resting.snoozed),
-                ),
-                Choice(
-                    "Snoozed",
-                    shared.link(request, tab="snoozed", customer=None),
-                    is_snoozed,
-                    formats.count(resting.snoozed),
-                ),
-            ],
+            "tabs": _tab_choices(request, totals, resting, is_snoozed=is_snoozed),
             "reasons": _reasons(request, counts, reason),
             "reason_words": crm.REASONS.get(reason, ""),
             "is_snoozed": is_snoozed,
@@ -254,6 +243,26 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
 
 
 _KEPT = ("customer", "reason", "source", "tab", "after")
+
+
+def _tabs(request: HttpRequest, scope: Scope, *, now: datetime) -> list[Choice]:
+    return _tab_choices(request, crm.unmatched_totals(sources=scope.sources), crm.resting(now=now), tab="opportunities")
+
+
+def _tab_choices(
+    request: HttpRequest, totals: crm.MatchTotals, resting: crm.Resting, *, is_snoozed: bool = False, tab: str = ""
+) -> list[Choice]:
+    """Return the lists of the workbench: who waits for an Account, who rests, whose Opportunity must be chosen."""
+    counts = {
+        None: totals.customers - resting.snoozed,
+        "snoozed": resting.snoozed,
+        "opportunities": crm.opportunity_question_count(),
+    }
+    chosen = "snoozed" if is_snoozed else tab or None
+    return [
+        Choice(words, shared.link(request, tab=code, customer=None, record=None), code == chosen, formats.count(count))
+        for (code, count), words in zip(counts.items(), ("Waiting", "Snoozed", "Opportunities"), strict=True)
+    ]
 
 
 # ---- decisions ----

@@ -140,7 +140,7 @@ def test_mrr_says_what_it_lacks(scenario, revops):
     assert not found["complete"]
     assert found["incomplete"] == [
         {"code": "events_parked", "count": 3},
-        {"code": "not_converted", "count": 1},
+        {"code": "rate_missing", "count": 1},
     ]
 
 
@@ -173,6 +173,7 @@ def test_the_series_adds_up_and_writes_ratios_as_text(scenario, revops):
         "nrr": "0.857143",
         "grr": "0.857143",
         "logo_churn": "0.500000",
+        "complete": True,
         "quick_ratio": "0.000000",
     }
     assert found["months"][0]["nrr"] is None
@@ -265,6 +266,15 @@ def test_days_and_types_narrow_the_list(scenario, revops):
     assert types("currency=eur") == []
 
 
+def test_an_explanation_shows_no_bodies_to_who_may_only_see_figures(scenario, viewer):
+    (row,) = read(viewer, "movements?type=expansion")["results"]
+
+    found = read(viewer, f"movements/{row['id']}/explain")
+
+    assert [event["body"] for event in found["events"]] == [None]
+    assert found["formula"].endswith("= $20.00")
+
+
 def test_an_entry_explains_itself(scenario, revops):
     (row,) = read(revops, "movements?type=expansion")["results"]
 
@@ -276,8 +286,12 @@ def test_an_entry_explains_itself(scenario, revops):
     assert (line["before"]["mrr_minor"], line["after"]["mrr_minor"]) == (3000, 5000)
     assert (found["mrr_before_minor"], found["mrr_after_minor"]) == (3000, 5000)
     assert [event["id"] for event in found["events"]] == row["event_ids"]
-    assert found["events"][0]["state"] == "processed"
-    assert found["policy"] == {"version": 1}
+    (event,) = found["events"]
+    assert event["state"] == "processed"
+    assert event["body"] == next(told for told in scenario.events if told["id"] == event["id"])
+    assert revops.get(event["url"]).json()["sha256"] == event["sha256"]
+    assert found["policy"]["version"] == 1
+    assert found["policy"]["settings"]["churn_at"] == "effective_end"
     assert read(revops, "movements/mle_unknown/explain", 404)["error"]["code"] == "not_found"
 
 
@@ -731,7 +745,7 @@ def test_who_may_only_see_figures_sees_no_people(scenario, account, viewer, revo
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("mrr", 8),
+        ("mrr", 9),
         ("mrr/series", 5),
         ("movements", 7),
         ("cohorts", 5),

@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -22,6 +22,8 @@ from billing.models import Customer, StripeEvent, StripeSource
 from crm.models import Account, Contact, CustomerRisk, Match, SalesforceOrg, SyncRecord, Unmatched
 from dashboard.models import SetupCode
 from dashboard.roles import Ability, Role
+from mrr import fx
+from mrr.engine.rates import Quote
 from mrr.models import LedgerEntry
 from tests.dashboard.people import person
 from tests.scenario import Scenario
@@ -111,7 +113,12 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/unmatched/": Ability.SEE_FIGURES,
         "/dashboard/unmatched/?tab=snoozed": Ability.SEE_FIGURES,
         "/dashboard/at-risk/": Ability.SEE_FIGURES,
+        "/dashboard/unmatched/?tab=opportunities": Ability.SEE_FIGURES,
         "/dashboard/sync/": Ability.SEE_FIGURES,
+        "/dashboard/sync/?tab=messages": Ability.SEE_FIGURES,
+        "/dashboard/sync/?tab=drift": Ability.SEE_FIGURES,
+        "/dashboard/sync/?tab=log": Ability.SEE_FIGURES,
+        "/dashboard/sync/live/": Ability.CONNECT,
         "/dashboard/events/": Ability.SEE_PEOPLE,
         f"/dashboard/events/{event}/": Ability.SEE_FIGURES,
         "/dashboard/setup/": Ability.CONNECT,
@@ -159,7 +166,15 @@ def test_deciding_is_open_to_exactly_the_roles_that_need_it(world: World, role: 
         "/dashboard/matches/": Ability.MATCH,
         "/dashboard/matches/1/delete/": Ability.MATCH,
         "/dashboard/snoozes/": Ability.MATCH,
+        "/dashboard/choices/": Ability.MATCH,
+        "/dashboard/choices/1/delete/": Ability.MATCH,
         f"/dashboard/sync/{record.pk if record else 1}/retry/": Ability.RETRY,
+        "/dashboard/sync/decisions/": Ability.RETRY,
+        "/dashboard/sync/drift/": Ability.RETRY,
+        "/dashboard/sync/checks/": Ability.RETRY,
+        "/dashboard/sync/live/": Ability.CONNECT,
+        "/dashboard/sync/live/compare/": Ability.CONNECT,
+        "/dashboard/sync/shadow/": Ability.CONNECT,
         f"/dashboard/events/{event.stripe_id if event else ''}/process/": Ability.RETRY,
     }
 
@@ -207,6 +222,18 @@ def test_nothing_is_inline(world: World) -> None:
 # ---- figures ----
 
 
+def know_euros() -> None:
+    """Keep rates of the euro that rise from 1.10 on New Year to 1.20 by now."""
+    fx.pin(date(2026, 1, 1))
+    days = [date(2026, 1, 1) + timedelta(days=at) for at in range(79)]
+    fx.store(
+        [
+            Quote(day, "eur", "usd", "1.10" if day.month == 1 else "1.15" if day.month == 2 else "1.20", "manual")
+            for day in days
+        ]
+    )
+
+
 def test_the_overview_shows_the_months_figures(world: World) -> None:
     shown = text_of(page_of(Role.ANALYST).get("/dashboard/"))
 
@@ -214,16 +241,42 @@ def test_the_overview_shows_the_months_figures(world: World) -> None:
     assert "ARR balance $880 .00" in shown  # 12 times the exact MRR, not of what is shown
     assert "Net new MRR activity −$5 .00" in shown  # +15 − 20
     assert "Opening $78.33" not in shown
-    assert "Opening + movements = closing, exactly" in shown
+    assert "Opening + movements + FX = closing, exactly" in shown
     assert "Every month adds up, exactly" in shown
-    assert "Not converted. MRR of €40.00 is not in these figures" in shown
+    assert "MRR is incomplete. Figures in USD leave out EUR" in shown
+
+
+def test_all_currencies_are_one_once_their_rates_are_known(world: World) -> None:
+    know_euros()
+    client = page_of(Role.ANALYST)
+
+    shown = text_of(client.get("/dashboard/"))
+    months = text_of(client.get("/dashboard/movements/?period=quarter"))
+
+    assert "MRR balance $121 .33" in shown  # 73.33 and 40 euros at 1.20
+    assert "Opening + movements + FX = closing, exactly" in shown
+    assert "incomplete" not in shown
+    assert "all currencies in USD" in shown
+    assert "FX" in months
+    assert "+€40.00" in months
+    panel = text_of(client.get("/dashboard/?explain=closing:2026-03", headers={"HX-Target": "explain"}))
+    assert "9 entries in 2 currencies add up to $121.33, exactly" in panel
+    assert "EUR, €40.00 × 1.2000 $48.00" in panel
+    impact = text_of(client.get("/dashboard/?explain=fx:2026-03", headers={"HX-Target": "explain"}))
+    assert "EUR, 1.1500 to 1.2000 +$2.00" in impact
 
 
 def test_each_currency_stands_by_itself(world: World) -> None:
-    shown = text_of(page_of(Role.ANALYST).get("/dashboard/?currency=eur"))
+    client = page_of(Role.ANALYST)
+
+    shown = text_of(client.get("/dashboard/?currency=eur"))
+    dollars = text_of(client.get("/dashboard/?currency=usd"))
 
     assert "MRR balance €40 .00" in shown
-    assert "MRR of $73.33 is not in these figures" in shown
+    assert "MRR balance $73 .33" in dollars
+    for text in (shown, dollars):
+        assert "Opening + movements = closing, exactly" in text
+        assert "incomplete" not in text
 
 
 @pytest.mark.parametrize(
@@ -232,15 +285,20 @@ def test_each_currency_stands_by_itself(world: World) -> None:
         "/dashboard/",
         "/dashboard/?period=12m",
         "/dashboard/?currency=eur",
+        "/dashboard/?currency=usd",
         "/dashboard/?from=2026-01&to=2026-02",
         "/dashboard/movements/",
+        "/dashboard/movements/?currency=usd",
         "/dashboard/cohorts/",
         "/dashboard/customers/",
         "/dashboard/unmatched/",
         "/dashboard/at-risk/",
     ],
 )
-def test_every_figure_opens_onto_what_adds_up_to_it(world: World, path: str) -> None:
+@pytest.mark.parametrize("has_rates", [True, False])
+def test_every_figure_opens_onto_what_adds_up_to_it(world: World, path: str, has_rates: bool) -> None:
+    if has_rates:
+        know_euros()
     client = page_of(Role.ANALYST)
     links = set(re.findall(r'class="fig[^"]*" href="([^"]+)" data-explain', client.get(path).content.decode()))
     assert links
@@ -264,7 +322,8 @@ def test_a_figure_that_does_not_tie_says_so(world: World) -> None:
     month.save()
     client = page_of(Role.ANALYST)
 
-    assert "Opening + movements = closing does not hold: $10.00 less" in text_of(client.get("/dashboard/"))
+    assert "Opening + movements + FX = closing does not hold: $10.00 less" in text_of(client.get("/dashboard/"))
+    assert "= closing does not hold: $10.00 less" in text_of(client.get("/dashboard/?currency=usd"))
     panel = client.get("/dashboard/?explain=reactivation:2026-03", headers={"HX-Target": "explain"})
     assert "1 entry adds up to $15.00, $10.00 less than shown." in text_of(panel)
 
@@ -455,7 +514,7 @@ def test_an_event_shows_its_payload_to_those_who_may_see_people(world: World) ->
 
 
 def test_the_export_of_movements_holds_what_the_page_shows(world: World) -> None:
-    answer = page_of(Role.FINANCE).get("/dashboard/movements/?period=quarter&format=csv")
+    answer = page_of(Role.FINANCE).get("/dashboard/movements/?period=quarter&currency=usd&format=csv")
 
     rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
     assert [(row["type"], row["amount"]) for row in rows] == [
@@ -516,9 +575,19 @@ def test_what_is_not_there_is_not_found(world: World) -> None:
     assert client.get("/dashboard/events/evt_none/").status_code == 404
 
 
+def test_the_export_of_all_currencies_says_what_each_entry_comes_to(world: World) -> None:
+    know_euros()
+    answer = page_of(Role.FINANCE).get("/dashboard/movements/?period=quarter&format=csv")
+
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
+    (euro,) = (row for row in rows if row["currency"] == "eur")
+    assert (euro["amount"], euro["reporting_currency"], euro["reporting_micros"]) == ("40.00", "usd", "4600000000")
+    assert all(row["amount_micros"] == row["reporting_micros"] for row in rows if row["currency"] == "usd")
+
+
 def test_movements_are_paged_both_ways(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.pages.movements.PAGE_SIZE", 3)
-    client, seen, address = page_of(Role.ANALYST), [], "/dashboard/movements/?period=quarter"
+    client, seen, address = page_of(Role.ANALYST), [], "/dashboard/movements/?period=quarter&currency=usd"
     for _ in range(3):
         body = client.get(address).content.decode()
         seen += re.findall(r'data-explain="(entry:[^"]+)"', body.split('id="entries"')[1])

@@ -163,7 +163,7 @@
 
   // 5. Rows of [data-rows]: J and K or a click choose one, which tells the page by the event "chosen"; Enter opens or accepts.
   function choose(row) {
-    all("tr[tabindex]", row.parentElement).forEach(function (other) {
+    all("tr[tabindex]", row.closest("[data-rows]")).forEach(function (other) {
       other.setAttribute("aria-selected", String(other === row));
       other.tabIndex = other === row ? 0 : -1;
     });
@@ -181,6 +181,8 @@
   function enter(element) {
     if (element.matches("[data-rows] tr[tabindex]") || element === document.body) {
       if (press("[data-key]", "Enter")) return true;
+      var opener = element.matches("tr") && element.querySelector("[data-expand]");
+      if (opener) { opener.click(); return true; }
       var link = element.matches("tr") && element.querySelector("a.who");
       if (link) link.click();
       return Boolean(link);
@@ -217,6 +219,9 @@
     var details = document.getElementById(button.getAttribute("aria-controls"));
     details.hidden = !details.hidden;
     button.setAttribute("aria-expanded", String(!details.hidden));
+  });
+  on("change", "[data-all]", function (box) {
+    all('input[type="checkbox"][form="' + box.dataset.all + '"]').forEach(function (other) { other.checked = box.checked; });
   });
   on("click", "[data-copy]", function (button) {
     navigator.clipboard.writeText(button.dataset.copy || location.href).then(function () { say(button.dataset.copied || "Copied."); });
