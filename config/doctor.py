@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
@@ -12,9 +12,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from billing import selectors as billing
 from billing.models import EventState, SigningSecret, StripeEvent, StripeSource
 from config import due, schedules
 from crm.models import Mode, SalesforceOrg, SyncRecord, WorkState
+from mrr import check, seals, selectors
+from mrr.days import day_of
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ def examine(*, now: datetime) -> list[Finding]:
         found += necessary(now)
         if not all(one.is_well for one in found):
             return found
-    for check in CHECKS:
+    for look in CHECKS:
         try:
-            found += check(now)
+            found += look(now)
         except Exception as error:
-            found.append(Finding(check.__name__, False, f"The check itself failed: {error}", "Read the log."))
+            found.append(Finding(look.__name__, False, f"The check itself failed: {error}", "Read the log."))
     return found
 
 
@@ -112,6 +115,24 @@ def parked_events(now: datetime) -> Iterator[Finding]:
     yield Finding("parked", not parked, f"{parked or 'No'} events are parked.", cure if parked else "")
 
 
+def owed_fetches(now: datetime) -> Iterator[Finding]:
+    """What Stripe's API owes us: until it comes, MRR that needs it says incomplete."""
+    for issue in billing.fetch_issues():
+        wait = f"{issue.customers} customer{'' if issue.customers == 1 else 's'}"
+        seen = f"{issue.source_slug}: {issue.count} to be read from Stripe ({issue.code}), for {wait}. {issue.said}"
+        is_new = issue.code == "fetch_waiting" and (now - issue.oldest_at).total_seconds() < FETCH_PATIENCE_SECONDS
+        yield Finding("fetches", is_new, seen.strip(), "" if is_new else FETCH_CURES[issue.code])
+
+
+FETCH_PATIENCE_SECONDS = 600
+FETCH_CURES = {
+    "fetch_waiting": "See whether the workers run, and Owed fetches in the admin for what Stripe said.",
+    "no_api_key": "Give the source a restricted key that reads: manage.py add_source SLUG --api-key env:NAME",
+    "missing_permission": "Grant the key that right in Stripe and choose Try again, or add another key.",
+    "fetch_parked": "Open Owed fetches in the admin: each says why. Mend the cause and choose Try again.",
+}
+
+
 def workers(now: datetime) -> Iterator[Finding]:
     health = due.health(now=now)
     if health.beat_seconds is None:
@@ -123,7 +144,11 @@ def workers(now: datetime) -> Iterator[Finding]:
 
 def due_work(now: datetime) -> Iterator[Finding]:
     health = due.health(now=now)
-    for name, seconds in (("inbox", health.inbox_seconds), ("outbox", health.outbox_seconds)):
+    for name, seconds in (
+        ("inbox", health.inbox_seconds),
+        ("fetches", health.fetches_seconds),
+        ("outbox", health.outbox_seconds),
+    ):
         is_well = (seconds or 0) <= due.TOO_OLD_SECONDS
         seen = (
             f"The {name}'s oldest due work has waited {seconds:.0f} s." if seconds else f"Nothing waits in the {name}."
@@ -136,11 +161,17 @@ def due_work(now: datetime) -> Iterator[Finding]:
 def salesforce(now: datetime) -> Iterator[Finding]:
     org = SalesforceOrg.objects.order_by("pk").first()
     if org is None:
-        cure = "Connect one: manage.py connect_salesforce. Until then all customers stay unmatched."
+        cure = "Connect one on the Salesforce page. Until then all customers stay unmatched."
         yield Finding("Salesforce", True, "No org is connected.", cure)
         return
     if org.error or org.error_code:
-        yield Finding("Salesforce", False, org.error or org.error_code, "Run manage.py connect_salesforce again.")
+        cure = "Sign in again on the Salesforce page, or run manage.py connect_salesforce."
+        yield Finding("Salesforce", False, org.error or org.error_code, cure)
+    elif org.app_known_by:
+        seen = (
+            f"Salesforce does not know the app yet; the login is tried each minute until {org.app_known_by:%H:%M} UTC."
+        )
+        yield Finding("Salesforce", False, seen, "Wait, or check the client id.")
     elif org.paused_until and org.paused_until > now:
         yield Finding(
             "Salesforce",
@@ -151,9 +182,67 @@ def salesforce(now: datetime) -> Iterator[Finding]:
     else:
         what = "recorded as would send" if org.mode == Mode.SHADOW else "written"
         yield Finding("Salesforce", True, f"{org.instance_url} is in {org.mode} mode: changes are {what}.")
+    missing = [one for one in org.findings if not one["is_remark"]]
+    if org.checked_at is None and not org.is_demo:
+        yield Finding("set-up", True, "The org was not compared yet.", "Run manage.py setup_salesforce --check.")
+    elif missing:
+        seen = f"{len(missing)} things are missing, the first: {missing[0]['text']}"
+        yield Finding("set-up", False, seen, "Run manage.py setup_salesforce --deploy, then --check.")
     refused = SyncRecord.objects.filter(state=WorkState.PARKED).count()
     cure = "Open Salesforce sync: each row says what was refused and what to do."
     yield Finding("Salesforce", not refused, f"{refused or 'No'} records are parked.", cure if refused else "")
+
+
+def ledger(now: datetime) -> Iterator[Finding]:
+    """Say what the last nightly check found, and whether entries are sealed."""
+    last = check.last_run()
+    if last is None:
+        yield Finding(
+            "ledger", True, "The ledger has not been checked by night yet.", "manage.py check_ledger does it."
+        )
+    else:
+        at = f"{last.finished_at:%Y-%m-%d %H:%M} UTC"
+        first = f" The first: {last.findings[0]}." if last.findings else ""
+        cure = "Run manage.py check_ledger: it names each. What was changed behind our back it never mends."
+        seen = f"The check of {at} found {last.differences or 'no'} differences.{first}"
+        yield Finding("ledger", not last.differences, seen, cure if last.differences else "")
+        if last.finished_at and now - last.finished_at > timedelta(days=2):
+            cure = "See whether the workers run, and the log of serve for `check`."
+            yield Finding("ledger", False, f"The ledger was last checked on {at}.", cure)
+    unsealed = seals.waiting_since()
+    if unsealed and now - unsealed > timedelta(minutes=10):
+        cure = "Start manage.py serve: its workers seal entries each minute."
+        yield Finding("seals", False, f"Entries wait for their seal since {unsealed:%Y-%m-%d %H:%M} UTC.", cure)
+
+
+def reopening(now: datetime) -> Iterator[Finding]:
+    asked = selectors.reopening_asked()
+    if asked:
+        seen = f"{asked.asked_by} asks to reopen {asked.month:%Y-%m} since {asked.asked_at:%Y-%m-%d %H:%M} UTC."
+        cure = (
+            f"Another person of the role finance or admin grants it: reopen_month {asked.month:%Y-%m} --user USER. If "
+            f"nobody else is in finance, {asked.asked_by} may do it alone from {asked.alone_at:%Y-%m-%d %H:%M} UTC on."
+        )
+        yield Finding("reopening", False, seen, cure)
+
+
+def exchange_rates(now: datetime) -> Iterator[Finding]:
+    """Look for currencies with MRR that cannot be converted today, or not at the day that ratios compare by."""
+    today = day_of(now)
+    found = selectors.standing().currencies
+    rates = selectors.exchange([row.currency for row in found])
+    if all(row.currency == rates.reporting for row in found):
+        yield Finding("exchange rates", True, "None is needed: all MRR is in the reporting currency.")
+        return
+    held = selectors.converted_mrr(found, today, rates=rates).held
+    unpinned = [row.currency for row in found if rates.constant(1, row.currency) is None]
+    cure = "Import rates: manage.py import_rates --ecb, or a file of your own. Until then the total is incomplete."
+    seen = f"No rate of the last seven days for {', '.join(code.upper() for code in held)}."
+    yield Finding("exchange rates", not held, seen if held else "Every currency has a rate.", cure if held else "")
+    if unpinned:
+        listed = ", ".join(code.upper() for code in unpinned)
+        seen = f"No rate of {rates.pinned_on} for {listed}: ratios and cohorts of all currencies are not known."
+        yield Finding("exchange rates", False, seen, "Import the rates of that day: manage.py import_rates.")
 
 
 def scheduled_jobs(now: datetime) -> Iterator[Finding]:
@@ -167,8 +256,12 @@ CHECKS: tuple[Check, ...] = (
     keys,
     sources,
     parked_events,
+    owed_fetches,
     workers,
     due_work,
     salesforce,
+    ledger,
+    reopening,
+    exchange_rates,
     scheduled_jobs,
 )

@@ -8,8 +8,12 @@ from datetime import datetime
 from django.core.cache import cache
 from django.db.models import Min, Q, QuerySet
 
+from billing import fetches
 from billing.models import EventState, StripeEvent
+from crm import outbox
+from crm.channels import CHANNELS
 from crm.models import Message, SalesforceOrg, SyncRecord, WorkState
+from mrr import selectors as mrr
 
 BEAT_KEY = "worker-beat"
 TOO_OLD_SECONDS = 120
@@ -23,10 +27,11 @@ class Health:
     inbox_seconds: float | None
     outbox_seconds: float | None
     beat_seconds: float | None
+    fetches_seconds: float | None = None
 
     @property
     def oldest_due_seconds(self) -> float:
-        return max(self.inbox_seconds or 0.0, self.outbox_seconds or 0.0)
+        return max(self.inbox_seconds or 0.0, self.outbox_seconds or 0.0, self.fetches_seconds or 0.0)
 
     @property
     def is_young(self) -> bool:
@@ -42,11 +47,12 @@ class Health:
 
 
 def health(*, now: datetime) -> Health:
-    """Return the ages of the oldest due work and of the workers' last sign of life; at most five short queries."""
+    """Return the ages of the oldest due work and of the workers' last sign of life; at most six short queries."""
     return Health(
         inbox_seconds=_age(inbox_due_since(now=now), now),
         outbox_seconds=_age(outbox_due_since(now=now), now),
         beat_seconds=_age(last_beat_at(), now),
+        fetches_seconds=_age(fetches.due_since(now=now), now),
     )
 
 
@@ -72,9 +78,19 @@ def is_inbox_due(*, now: datetime) -> bool:
     return StripeEvent.objects.filter(_free(now), state=EventState.WAITING).exists()
 
 
+def is_clock_due(*, now: datetime) -> bool:
+    """Say whether the clock alone changes a balance now: a discount has ended, a cutoff has passed."""
+    return bool(mrr.due_by_the_clock(now=now, limit=1))
+
+
+def is_fetch_due(*, now: datetime) -> bool:
+    """Say whether Stripe is to be asked for something now, or somebody waits for what it answered."""
+    return fetches.is_due(now=now)
+
+
 def is_outbox_due(*, now: datetime) -> bool:
     """Say whether there is something to send now."""
-    return any(model.objects.filter(_free(now), state=WorkState.WAITING).exists() for model in (SyncRecord, Message))
+    return outbox.is_due(CHANNELS, now=now)
 
 
 def last_beat_at() -> datetime | None:

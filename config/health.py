@@ -84,6 +84,7 @@ class _Ledger(Collector):
 def _ages(found: Health) -> Metric:
     family = GaugeMetricFamily("ledger_age_seconds", "Age of the oldest due work, and of the last beat", labels=["of"])
     family.add_metric(["inbox"], found.inbox_seconds or 0.0)
+    family.add_metric(["fetches"], found.fetches_seconds or 0.0)
     family.add_metric(["outbox"], found.outbox_seconds or 0.0)
     if found.beat_seconds is not None:
         family.add_metric(["worker_beat"], found.beat_seconds)

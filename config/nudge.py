@@ -13,7 +13,7 @@ from django.db import connections
 
 log = structlog.get_logger(__name__)
 
-Lane = Literal["inbox", "outbox"]
+Lane = Literal["inbox", "fetches", "outbox"]
 INTERVAL_SECONDS = 2.0
 
 
@@ -68,7 +68,8 @@ class _Nudger:
                 connections.close_all()  # this thread's own: quiet processes hold no idle connection
 
 
-_nudgers: dict[Lane, _Nudger] = {"inbox": _Nudger("inbox"), "outbox": _Nudger("outbox")}
+LANES: tuple[Lane, ...] = ("inbox", "fetches", "outbox")
+_nudgers: dict[Lane, _Nudger] = {lane: _Nudger(lane) for lane in LANES}
 
 
 def _after_fork() -> None:

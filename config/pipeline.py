@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from billing import inbox, mirror
+from billing import fetches, inbox, mirror, owed
 from billing import selectors as billing
-from billing.models import EventState, StripeEvent
-from crm import assessing, matching, outbox
-from crm.channels import CHANNELS
-from mrr import ledger
+from billing.models import EventState, Origin, StripeEvent
+from billing.owed import Need
+from crm import assessing, matching, outbox, payments
+from crm.channels import CHANNELS, salesforce
+from crm.channels.salesforce import bulk
+from mrr import ledger, policies
+from mrr import selectors as mrr
+from mrr.engine.policy import StartsOn
+from mrr.models import LedgerEntry
 
 log = structlog.get_logger(__name__)
 
 BATCH_EVENTS = 400
 BATCH_CUSTOMERS = 50
+CLOCK_RETRY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What a drain did: events taken, ledger entries added, messages settled, rows parked."""
+    """What a drain did: events taken, entries added, messages settled, rows parked, customers posted without events,
+    fetches taken up, and how much was found missing."""
 
     events: int = 0
     entries: int = 0
     messages: int = 0
     parked: int = 0
+    reposted: int = 0
+    fetched: int = 0
+    owed: int = 0
 
     def __add__(self, other: Drained) -> Drained:
         return Drained(
@@ -38,15 +48,18 @@ class Drained:
             self.entries + other.entries,
             self.messages + other.messages,
             self.parked + other.parked,
+            self.reposted + other.reposted,
+            self.fetched + other.fetched,
+            self.owed + other.owed,
         )
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.messages)
+        return bool(self.events or self.messages or self.reposted or self.fetched)
 
 
 def drain_all(*, now: datetime | None = None) -> Drained:
     """Do one batch of every stage."""
-    return drain_inbox(now=now) + drain_outbox(now=now)
+    return drain_inbox(now=now) + drain_fetches(now=now) + drain_clock(now=now) + drain_outbox(now=now)
 
 
 def drain_inbox(*, now: datetime | None = None) -> Drained:
@@ -66,21 +79,94 @@ def drain_inbox(*, now: datetime | None = None) -> Drained:
 def advance(events: Sequence[StripeEvent], *, now: datetime) -> Drained:
     """Bring the customers of these events up to date, all of them or none: one transaction, no call to the outside."""
     with transaction.atomic():
-        applied = mirror.apply(events, now=now)
-        entries = ledger.post(billing.histories(sorted(applied.changed)), now=now) if applied.changed else []
+        starts_on = policies.current().starts_on
+        applied = mirror.apply(events, now=now, follows_payments=starts_on is StartsOn.FIRST_PAID_INVOICE)
+        entries, lacking = _post(applied.changed, applied.missing, now=now)
         matching.match_customers(applied.touched, now=now)
-        assessing.assess(applied.touched, now=now)
-        outbox.owe_for(entries, applied.touched, now=now)
+        at_risk = assessing.assess(applied.touched, now=now)
+        outbox.owe_for(entries, applied.touched, now=now, at_risk=at_risk)
+        payments.owe(_paid_live(events), now=now)
         inbox.mark(applied.outcomes, now=now)
     parked = sum(outcome.state == EventState.PARKED for outcome in applied.outcomes.values())
-    return Drained(events=len(events), entries=len(entries), parked=parked)
+    return Drained(events=len(events), entries=len(entries), parked=parked, owed=lacking)
+
+
+def drain_fetches(*, now: datetime | None = None) -> Drained:
+    """Ask Stripe for what payloads lacked, in no transaction, and bring the customers who waited for it in step."""
+    now = now or timezone.now()
+    fetched = fetches.fetch_due(now=now)
+    done = Drained(fetched=fetched.claimed, parked=fetched.parked)
+    pks = fetches.customers_to_repost(now=now, limit=BATCH_CUSTOMERS)
+    try:
+        return done + repost(pks, now=now)
+    except Exception as error:
+        log.warning("repost failed", customers=len(pks), error=type(error).__name__)
+    for pk in pks:
+        try:
+            done += repost([pk], now=now)
+        except Exception:
+            log.exception("repost failed", customer_pk=pk)
+            fetches.put_off(pk, until=now + CLOCK_RETRY)
+    return done
+
+
+def _paid_live(events: Iterable[StripeEvent]) -> set[tuple[int, str]]:
+    """Return the invoices that live deliveries say were paid, each by its source and id."""
+    paid = (event for event in events if event.type in payments.PAID and event.origin == Origin.WEBHOOK)
+    return {(event.source_id, event.object_id) for event in paid}
+
+
+def drain_clock(*, now: datetime | None = None) -> Drained:
+    """Post what fell due with no event, such as the end of a discount: one batch of the customers it concerns."""
+    now = now or timezone.now()
+    pks = mrr.due_by_the_clock(now=now, limit=BATCH_CUSTOMERS)
+    try:
+        return repost(pks, now=now)
+    except Exception as error:
+        log.warning("clock batch failed", customers=len(pks), error=type(error).__name__)
+    done = Drained()
+    for pk in pks:
+        try:
+            done += repost([pk], now=now)
+        except Exception:
+            log.exception("clock failed", customer_pk=pk)
+            ledger.look_again(pk, at=now + CLOCK_RETRY)
+    return done
+
+
+def repost(customer_pks: Sequence[int], *, now: datetime, is_told: bool = True) -> Drained:
+    """Bring the ledger of customers in step with what is known of them now, and owe what follows; one transaction."""
+    if not customer_pks:
+        return Drained()
+    with transaction.atomic():
+        billing.lock_customers(customer_pks)
+        fetches.take_served(customer_pks)
+        entries, lacking = _post(customer_pks, now=now, is_told=is_told)
+        if entries:
+            touched = {entry.customer_id for entry in entries}
+            assessing.assess(touched, now=now)
+            outbox.owe_for(entries, touched, now=now)
+    return Drained(entries=len(entries), reposted=len(customer_pks), owed=lacking)
+
+
+def _post(
+    customer_pks: Collection[int], missing: Collection[Need] = (), *, now: datetime, is_told: bool = True
+) -> tuple[list[LedgerEntry], int]:
+    """Post what the histories of locked customers come to, owe a fetch for what is missing, and say of how much."""
+    histories = billing.histories(sorted(customer_pks)) if customer_pks else {}
+    entries = ledger.post(histories, now=now, is_told=is_told) if histories else []
+    lacking = {*missing, *billing.missing_of(histories)}
+    if lacking:
+        owed.owe(lacking, now=now)
+    return entries, len(lacking)
 
 
 def drain_outbox(*, now: datetime | None = None) -> Drained:
     """Send what is due, each channel packing its work as it can."""
     now = now or timezone.now()
     matching.ask_for_named(now=now)
-    settled = outbox.send_due(CHANNELS, now=now)
+    salesforce.look_again(now=now)
+    settled = bulk.carry_on(now=now) + outbox.send_due(CHANNELS, now=now)
     return Drained(messages=settled.total, parked=settled.parked)
 
 

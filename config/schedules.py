@@ -22,8 +22,12 @@ class Job:
 JOBS = (
     Job("sweep", "config.tasks.sweep", minutes=1),
     Job("beat", "config.tasks.beat", minutes=1),
+    Job("keep books", "config.tasks.keep_books", minutes=1),
     Job("read accounts", "config.tasks.read_accounts", minutes=1),
+    Job("compare shadow", "config.tasks.compare_shadow", minutes=10),
+    Job("find drift", "config.tasks.find_drift", cron="40 1 * * *"),
     Job("assess risks", "config.tasks.assess_risks", cron="20 */6 * * *"),
+    Job("keep rates", "config.tasks.keep_rates", cron="35 0,16 * * *"),
     Job("clear old", "config.tasks.clear_old", cron="10 3 * * *"),
 )
 

@@ -15,9 +15,12 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from config import due, pipeline
+from config import due, pipeline, repricing
 from config.nudge import Lane, enqueue, nudge
-from crm import assessing, matching
+from crm import assessing, choices, connections, drift, matching, shadow, writes
+from mrr import check, ecb, fx, seals
+from mrr.days import day_of
+from mrr.engine.rates import Origin
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +29,8 @@ LINGER_SECONDS = 2.5
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.05, 0.15
 # Then it makes room for other tasks; what is left is taken up by the task it leaves behind.
 LONGEST_DRAIN_SECONDS = 10.0
+# A part of each minute of the night: a worker that takes longer would seem to be stuck.
+CHECK_SECONDS = 15.0
 
 
 class Marks:
@@ -73,7 +78,8 @@ class Marks:
 marks = Marks()
 
 # How many drains of a lane may run at once on this machine. SQLite has one writer, so more would only wait.
-lanes: dict[Lane, int] = {"inbox": 1, "outbox": 1}
+# What Stripe allows is counted by the process that asks, so one asks.
+lanes: dict[Lane, int] = {"inbox": 1, "fetches": 1, "outbox": 1}
 
 
 def share_lanes(*, workers: int, has_many_writers: bool) -> None:
@@ -86,6 +92,30 @@ def run_inbox() -> int:
     return _drain("inbox", _inbox_batch, due.is_inbox_due)
 
 
+def run_clock() -> int:
+    """Post what fell due with no event until nothing is; returns how many entries that made."""
+    done = 0
+    while not marks.is_stopping and due.is_clock_due(now=timezone.now()):
+        done += pipeline.drain_clock().entries
+        marks.progressed()
+    if done:
+        nudge("outbox")
+    return done
+
+
+def run_repricing() -> None:
+    """Go on with a change of policy that nobody works on any more, for as long as a drain may take."""
+    if repricing.abandoned(now=timezone.now()):
+        until = time.monotonic() + LONGEST_DRAIN_SECONDS
+        repricing.carry_on(until=lambda: marks.is_stopping or time.monotonic() > until)
+        nudge("outbox")
+
+
+def run_fetches() -> int:
+    """Ask Stripe for what payloads lacked; returns how many fetches were taken up and customers brought in step."""
+    return _drain("fetches", _fetches_batch, due.is_fetch_due)
+
+
 def run_outbox() -> int:
     """Send what is due; returns how much was sent (or would have been)."""
     return _drain("outbox", _outbox_batch, due.is_outbox_due)
@@ -94,6 +124,9 @@ def run_outbox() -> int:
 def sweep() -> None:
     """Find what a lost nudge left. `serve` sweeps every 30 s; this one is scheduled each minute for other set-ups."""
     run_inbox()
+    run_fetches()
+    run_clock()
+    run_repricing()
     run_outbox()
 
 
@@ -103,10 +136,34 @@ def beat() -> None:
     cache.set(due.BEAT_KEY, timezone.now().isoformat(), timeout=None)
 
 
+def keep_books() -> None:
+    """Seal what was posted, and take the nightly check of the ledger a little further while there is one to do."""
+    seals.seal_all(now=timezone.now())
+    check.check_some(now=timezone.now(), seconds=CHECK_SECONDS)
+
+
 def read_accounts() -> None:
     """Read what changed in Salesforce, when it is time to ask, and try the waiting customers again."""
     now = timezone.now()
+    connections.keep_trying(now=now)
     if matching.keep_up(now=now):
+        nudge("outbox")
+
+
+def compare_shadow() -> None:
+    """Compare would-be writes with what Salesforce holds, a set at a time."""
+    if shadow.is_due():
+        shadow.look(now=timezone.now())
+
+
+def find_drift() -> None:
+    """Compare what others changed in Salesforce with what we wrote, and ask anew where no Opportunity was sure."""
+    now = timezone.now()
+    try:
+        drift.check(now=now)
+    except drift.NotChecked as reason:
+        log.info("drift not looked for", reason=str(reason))
+    if choices.look_again_at_all(now=now):
         nudge("outbox")
 
 
@@ -116,20 +173,42 @@ def assess_risks() -> None:
         nudge("outbox")
 
 
+def keep_rates() -> None:
+    """Follow a new fiscal year, and fetch the central bank's newest rates where its table is in use."""
+    fx.keep_up(day_of(timezone.now()))
+    newest = fx.newest(Origin.ECB)
+    if newest is None:
+        return
+    try:
+        fx.store(list(ecb.online(since=newest)))
+    except ecb.Unreachable as error:  # nothing is wrong yet: a rate is good for seven days, and then a finding
+        log.info("rates_not_fetched", reason=str(error))
+
+
 def clear_old() -> None:
-    """Delete sessions that have ended and what django-q2 kept of failed tasks: the rows themselves hold the errors."""
+    """Delete sessions that have ended, what django-q2 kept of failed tasks, and writes older than they are kept."""
     from django.core.management import call_command
     from django_q.models import Task
 
     call_command("clearsessions")
     Task.objects.filter(stopped__lt=timezone.now() - timedelta(days=30)).delete()
+    writes.forget_old(now=timezone.now())
 
 
 def _inbox_batch(now: datetime) -> int:
     drained = pipeline.drain_inbox(now=now)
     if drained.events:
         nudge("outbox")
+    if drained.owed:
+        nudge("fetches")
     return drained.events
+
+
+def _fetches_batch(now: datetime) -> int:
+    drained = pipeline.drain_fetches(now=now)
+    if drained.entries:
+        nudge("outbox")
+    return drained.fetched + drained.reposted
 
 
 def _outbox_batch(now: datetime) -> int:

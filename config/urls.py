@@ -12,6 +12,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from config import health
+from dashboard.pages import salesforce
 
 # The queue's admin can schedule any function and shows pickles: schedules come from code alone.
 for queue_model in (Schedule, Success, Failure, OrmQ):
@@ -38,6 +39,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("dashboard/", include("dashboard.urls")),
     path("api/", include("dashboard.api.urls")),
+    path("salesforce/callback/", salesforce.callback, name="salesforce_callback"),
 ]
 
 handler403 = "config.errors.forbidden"

@@ -57,6 +57,8 @@ class Watchdog:
             if _queue_length() < LONGEST_QUEUE:
                 enqueue("inbox")
                 enqueue("outbox")
+                if due.is_fetch_due(now=timezone.now()):
+                    enqueue("fetches")
         if reason := self.reason_to_restart(now):
             log.error("the workers are stuck; restarting them", reason=reason)
             self.restart(now)

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
+from mrr.engine.money import exponent, to_micros
 from tests import independent_mrr
 from tests.conftest import processes_environment
+from tests.mrr.formulas import computed
 
 ROOT = Path(__file__).resolve().parent.parent
 CUSTOMERS, MONTHS = 90, 16
@@ -115,6 +117,34 @@ def test_twelve_months_of_movements_are_what_the_event_files_say(get: Get, expec
         assert [row["closing_micros"] for row in months] == [row["closing"] for row in books["months"]]
 
 
+def test_every_entry_s_printed_formula_comes_to_the_entry(get: Get) -> None:
+    rows = get("movements?limit=1000&all=1")["results"]
+    assert len(rows) > 100
+
+    for row in rows:
+        found = get(f"movements/{row['id']}/explain")
+        lines = [computed_micros(line["after"], row) - computed_micros(line["before"], row) for line in found["lines"]]
+        sign = -1 if row["reverses"] else 1
+        assert [sign * micros for micros in lines] == [line["amount_micros"] for line in found["lines"]]
+        assert sign * sum(lines) == row["amount_micros"]
+        assert [event["id"] for event in found["events"]] == row["event_ids"]
+
+
+def test_under_other_rules_the_causes_add_up_and_nothing_is_written(environment: dict[str, str], made: Any) -> None:
+    before = _manage(environment, "check_ledger")["fingerprint"]
+
+    same = _manage(environment, "what_if", "--preset", "ours")
+    other = _manage(environment, "what_if", "--preset", "stripe")
+
+    assert {row["difference_micros"] for row in same["currencies"]} == {0}
+    months = [month for row in other["currencies"] for month in row["months"]]
+    assert any(month["difference_micros"] for month in months)
+    for month in months:
+        assert sum(month["causes_micros"].values()) == month["difference_micros"]
+    assert float(other["seconds"]) < 5
+    assert _manage(environment, "check_ledger")["fingerprint"] == before
+
+
 def test_the_page_shows_the_same_figure(address: str, made: dict[str, Any], expected: dict[str, Any]) -> None:
     people = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
     form = people.open(f"{address}/accounts/login/").read().decode()
@@ -122,11 +152,16 @@ def test_the_page_shows_the_same_figure(address: str, made: dict[str, Any], expe
     assert token
     sent = {"csrfmiddlewaretoken": token[1], "login": "analyst", "password": made["password"]}
 
-    page = people.open(f"{address}/accounts/login/", urllib.parse.urlencode(sent).encode()).read().decode()
+    people.open(f"{address}/accounts/login/", urllib.parse.urlencode(sent).encode()).read()
+    page = people.open(f"{address}/dashboard/?currency=usd").read().decode()
 
     shown = round(expected["currencies"]["usd"]["mrr_micros"] / 1_000_000)
     text = re.sub(r"<[^>]+>", "", page)
     assert f"${shown // 100:,}.{shown % 100:02d}" in re.sub(r"\s+", "", text)
+
+
+def computed_micros(side: dict[str, Any] | None, row: dict[str, Any]) -> int:
+    return 0 if side is None else to_micros(computed(side["formula"]) * 10 ** exponent(row["currency"]))
 
 
 def _manage(environment: dict[str, str], *command: str) -> dict[str, Any]:

@@ -39,6 +39,8 @@ LEDGER = {
     f"{SUB}.updated.cancel_at_period_end": ["2026-04-07 new subscribed +2900.00 usd"],
     f"{SUB}.updated.trial_converted": ["2026-04-11 new trial_converted +2900.00 usd"],
 }
+# The old layout carries its 20 % whole; of the newest the discount's id is all that travels.
+OLD_LEDGER = {f"{SUB}.updated.trial_converted": ["2026-04-11 new trial_converted +2320.00 usd"]}
 # No MRR: not paying (yet), an end without a beginning, usage, tiers not known; invoices and charges never.
 SILENT = {
     f"{SUB}.created.incomplete",
@@ -99,7 +101,8 @@ def test_a_body_is_answered_processed_and_booked(scenario, path):
     assert answers == [200, 200]
     assert (event.state, event.reason) == (("parked", PARKED[name]) if name in PARKED else ("processed", ""))
     assert bytes(event.body) == path.read_bytes()
-    assert ledger() == LEDGER.get(name, [])
+    told = LEDGER | OLD_LEDGER if path.stem.endswith(".pre_basil") else LEDGER
+    assert ledger() == told.get(name, [])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -33,8 +33,12 @@ class Stand:
 
     def manage(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         """Run one of our commands to its end on this database; raises CalledProcessError with its output."""
+        return self.python("manage.py", *words, stdin=stdin)
+
+    def python(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Run Python to its end on this database; raises CalledProcessError with its output."""
         return subprocess.run(
-            [sys.executable, "manage.py", *words],
+            [sys.executable, *words],
             cwd=settings.BASE_DIR,
             env=self.environment,
             check=True,
@@ -45,7 +49,7 @@ class Stand:
     @contextmanager
     def server(self, application: str, *, workers: int, threads: int) -> Iterator[tuple[int, int]]:
         """Serve a WSGI application by gunicorn on a free port; yields (port, process id)."""
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -63,7 +67,7 @@ class Stand:
             env=self.environment,
         )
         try:
-            _wait_for(port, process)
+            wait_for(port, process)
             yield port, process.pid
         finally:
             process.terminate()
@@ -136,14 +140,16 @@ def _made_database(folder: Path) -> tuple[str, Callable[[], None]]:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 30
+def wait_for(port: int, process: subprocess.Popen[bytes], *, seconds: int = 30) -> None:
+    """Wait until a server listens; raises RuntimeError when it ends or takes longer."""
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"The server ended with {process.returncode} before it listened.")
@@ -153,7 +159,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
-    raise RuntimeError("The server does not listen after 30 s.")
+    raise RuntimeError(f"The server does not listen after {seconds} s.")
 
 
 def _ticks(pid: int) -> int:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from django.utils import timezone
 
 from billing.models import EventState, SigningSecret, StripeEvent, StripeSource
 from config import pipeline
-from config.demo import companies, story
+from config.demo import companies, rates, story
 from crm import scoring
 from crm.models import Account, Contact, SalesforceOrg
 from dashboard.roles import Role
+from mrr import fx
+from mrr.days import day_of
+from mrr.engine.rates import Origin
 
 POSTMEN = 2
 IN_FIXTURE = 400
@@ -82,6 +85,15 @@ def make_company(size: Size) -> dict[str, Path]:
         for slug, path in files.items():
             path.write_text("".join(f"{one.text}\n" for one in told[slug]), encoding="utf-8")
     return files
+
+
+def keep_rates(months: int, *, now: datetime) -> None:
+    """Add the demo's own exchange rates up to today; those of earlier days stay as they were made."""
+    today = day_of(now)
+    newest = fx.newest(Origin.DEMO)
+    first = newest + timedelta(days=1) if newest else rates.beginning(today, months=months)
+    fx.keep_up(today)
+    fx.store(list(rates.quotes(first, today, reporting=settings.REPORTING_CURRENCY)))
 
 
 def make_users() -> str:

@@ -12,31 +12,74 @@ from rich.table import Table
 
 
 class Command(BaseCommand):
-    help = "webhook: acknowledging an event beside a bare view. pipeline: all of an event, from delivery to owed work."
+    help = (
+        "webhook: acknowledging an event beside a bare view. pipeline: all of an event, from delivery to owed work. "
+        "simulate-ledger: made-up histories, delivered in any order, must end in the same books. "
+        "rebuild: the whole ledger recomputed from many events. "
+        "salesforce: from events to confirmed records, and the calls they take, with 200 ms of latency in the org."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", choices=["webhook", "pipeline"])
-        parser.add_argument("--events", type=int, default=2000, help="events a side and loop")
-        parser.add_argument("--rate", type=float, default=200.0, help="webhook: events a second of the open loop")
+        parser.add_argument("name", choices=["webhook", "pipeline", "simulate-ledger", "rebuild", "salesforce"])
+        parser.add_argument("--events", type=int, help="events a side and loop (2,000); rebuild: in all (1,000,000)")
+        parser.add_argument("--rate", type=float, help="events a second of the open loop: webhook 200, salesforce 5")
+        parser.add_argument("--seconds", type=int, default=600, help="salesforce: how long the steady rate lasts")
         parser.add_argument("--connections", type=int, default=8, help="connections of the closed loop")
         parser.add_argument("--rounds", type=int, default=3, help="webhook: turns each side takes")
+        parser.add_argument("--histories", type=int, default=50_000, help="simulate-ledger: how many by the engine")
+        parser.add_argument("--pipeline", type=int, default=1_000, help="simulate-ledger: how many of them through it")
+        parser.add_argument("--seed", type=int, default=1_000_000, help="simulate-ledger: of the first history")
+        parser.add_argument("--subscriptions", type=int, default=100_000, help="rebuild: that the events are of")
         parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
 
-    def handle(self, *, name: str, events: int, rate: float, connections: int, rounds: int, **_options: Any) -> None:
-        if name == "webhook":
-            from config.benchmarks import webhook
-
-            result = webhook.run(
-                events=events, rate=rate, connections=connections, rounds=rounds, tell=self.stderr.write
-            )
-            self._table("Acknowledging an event", result["sides"])
-            self.stderr.write(f"product ÷ bare view: {result['ratios']}")
-        else:
-            from config.benchmarks import pipeline
-
-            result = pipeline.run(events=events, connections=connections, tell=self.stderr.write)
-            self._table("Processor time, ms an event", [result["processor_ms_an_event"]])
+    def handle(self, *, name: str, **options: Any) -> None:
+        result = getattr(self, f"_{name.replace('-', '_')}")(**options)
         self.stdout.write(json.dumps(result))
+        if result.get("failures"):
+            raise SystemExit(1)
+
+    def _webhook(
+        self, *, events: int | None, rate: float | None, connections: int, rounds: int, **_options: Any
+    ) -> dict[str, Any]:
+        from config.benchmarks import webhook
+
+        tell = self.stderr.write
+        result = webhook.run(
+            events=events or 2000, rate=rate or 200.0, connections=connections, rounds=rounds, tell=tell
+        )
+        self._table("Acknowledging an event", result["sides"])
+        tell(f"product ÷ bare view: {result['ratios']}")
+        return result
+
+    def _pipeline(self, *, events: int | None, connections: int, **_options: Any) -> dict[str, Any]:
+        from config.benchmarks import pipeline
+
+        result: dict[str, Any] = pipeline.run(events=events or 2000, connections=connections, tell=self.stderr.write)
+        self._table("Processor time, ms an event", [result["processor_ms_an_event"]])
+        return result
+
+    def _salesforce(self, *, events: int | None, rate: float | None, seconds: int, **_options: Any) -> dict[str, Any]:
+        from config.benchmarks import salesforce
+
+        result: dict[str, Any] = salesforce.run(
+            events=events or 2000, rate=rate or 5.0, seconds=seconds, tell=self.stderr.write
+        )
+        self._table("All at once", [result["at_once"]])
+        self._table("From webhook to Salesforce's answer", [result["steady"]])
+        return result
+
+    def _simulate_ledger(self, *, histories: int, pipeline: int, seed: int, **_options: Any) -> dict[str, Any]:
+        from config.benchmarks import simulate
+
+        return simulate.run(count=histories, through_pipeline=pipeline, seed=seed, tell=self.stderr.write)
+
+    def _rebuild(self, *, events: int | None, subscriptions: int, **_options: Any) -> dict[str, Any]:
+        from config.benchmarks import rebuild
+
+        result = rebuild.run(events=events or 1_000_000, subscriptions=subscriptions, tell=self.stderr.write)
+        shown = {name: value for name, value in result["rebuild"].items() if name not in ("fingerprint", "peak_mib")}
+        self._table("Recomputing all of the ledger", [shown | result["rebuild"]["peak_mib"]])
+        return result
 
     def _table(self, title: str, rows: Any) -> None:
         table = Table(title=title)

@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
+from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -48,6 +49,7 @@ class Command(BaseCommand):
             run.refuse_real_data()
         except run.DemoRefused as refused:
             raise CommandError(str(refused)) from refused
+        run.keep_rates(months, now=timezone.now())
         made = run.is_made()
         if made is None:
             made = self._make(listener, run.Size(customers, months))

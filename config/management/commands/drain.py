@@ -30,6 +30,7 @@ class Command(BaseCommand):
                     "events": done.events,
                     "entries": done.entries,
                     "messages": done.messages,
+                    "fetches": done.fetched,
                     "parked": done.parked,
                     "seconds": round(time.monotonic() - started, 3),
                 }
