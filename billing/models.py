@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Index, Q, UniqueConstraint
+from django.db.models import Index, Q, UniqueConstraint, Value
 
 from billing.encrypted import EncryptedTextField
 
@@ -18,6 +18,13 @@ class StripeSource(models.Model):
     api_key = EncryptedTextField(blank=True, default="")
     history_from = models.DateField(null=True, blank=True)
     calls_paused_until = models.DateTimeField(null=True, editable=False, help_text="Stripe said: too many calls")
+    checked_at = models.DateTimeField(null=True, editable=False, help_text="when key and endpoint were last looked at")
+    checks = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        editable=False,
+        help_text="what was found then; see billing/checks.py",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -41,6 +48,25 @@ class SigningSecret(models.Model):
 
     def __str__(self) -> str:
         return f"whsec_…{self.last4}"
+
+
+class DeliveryRefusal(models.Model):
+    """Deliveries to a source that were refused for one reason within one hour: nobody else would hear of them."""
+
+    source = models.ForeignKey(StripeSource, on_delete=models.CASCADE, related_name="refusals")
+    code = models.CharField(max_length=50, help_text="bad_signature, bad_timestamp, wrong_mode, bad_json, …")
+    hour = models.DateTimeField()
+    count = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField()
+    seconds_off = models.IntegerField(null=True, help_text="bad_timestamp: how far our clock is ahead of Stripe's")
+
+    class Meta:
+        verbose_name = "refused delivery"
+        verbose_name_plural = "refused deliveries"
+        constraints = [UniqueConstraint(fields=["source", "code", "hour"], name="refusals_are_counted_by_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.code} × {self.count}"
 
 
 class EventState(models.TextChoices):

@@ -50,6 +50,7 @@ from billing.histories import History, Step, histories, missing_of
 from billing.invoice_facts import PaidInvoice, PaidLine, first_payments, paid_invoices
 from billing.known_facts import first_paid_of
 from billing.mirror import lock_customers
+from billing.refusals import RefusalRow, refusals
 
 __all__ = [
     "CustomerRow",
@@ -64,6 +65,7 @@ __all__ = [
     "PaidInvoice",
     "PaidLine",
     "RefundRow",
+    "RefusalRow",
     "SourceRow",
     "Step",
     "SubscriptionRow",
@@ -95,6 +97,7 @@ __all__ = [
     "paid_invoices",
     "product_names",
     "refunds_of",
+    "refusals",
     "sources",
     "states_since",
     "subscription",

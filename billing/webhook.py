@@ -17,7 +17,7 @@ from django.db import InterfaceError, NotSupportedError, OperationalError, conne
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from billing import encrypted, envelope, inbox, statements
+from billing import encrypted, envelope, inbox, refusals, statements
 from billing.envelope import MAX_BODY_BYTES
 from billing.models import Origin, SigningSecret, StripeSource
 
@@ -56,10 +56,11 @@ def receive(slug: str, raw: bytes, signature: str, *, now: datetime) -> Answer:
 class Refused(Exception):
     """A delivery is not accepted; the message is for whoever set the endpoint up, and holds nothing secret."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, seconds_off: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.seconds_off = seconds_off
 
     def answer(self) -> Answer:
         return self.status, json.dumps({"error": {"code": self.code, "message": str(self)}}).encode() + b"\n"
@@ -75,14 +76,30 @@ def _receive(slug: str, raw: bytes, signature: str, now: datetime) -> Answer:
     if len(raw) > MAX_BODY_BYTES:
         raise TOO_LARGE
     source, secrets = _source(slug)
-    verify(raw, signature, secrets, now=now)
     try:
+        verify(raw, signature, secrets, now=now)
         read = envelope.read(raw, livemode=source.livemode, account_id=source.account_id)
+    except Refused as refused:
+        _note(source, refused, raw, now)
+        raise
     except envelope.NotAnEvent as error:
-        raise Refused(400, "bad_json", str(error)) from None
+        unreadable = Refused(400, "bad_json", str(error))
+        _note(source, unreadable, raw, now)
+        raise unreadable from None
     if inbox.keep_read(source.pk, [(raw, read)], origin=Origin.WEBHOOK, now=now).kept:
         _nudge()
     return KEPT
+
+
+def _note(source: inbox.SourceRow, refused: Refused, raw: bytes, now: datetime) -> None:
+    """Remember why a delivery was refused: it leaves no event behind that could tell."""
+    code = refused.code
+    if code == "bad_signature" and refusals.says_other_mode(raw, livemode=source.livemode):
+        code = "wrong_mode"
+    try:
+        refusals.note(source.pk, code, now=now, seconds_off=refused.seconds_off)
+    except Exception as error:  # the sender gets the same answer whether or not it was counted
+        log.warning("refusal not counted", error=inbox.described(error))
 
 
 def _nudge() -> None:
@@ -154,8 +171,10 @@ def verify(raw: bytes, signature: str, secrets: Iterable[str], *, now: datetime)
         if unreadable is not None:
             raise unreadable
         raise Refused(400, "bad_signature", "No active signing secret of this source made this signature.")
+    seconds_off = int(now.timestamp()) - int(timestamp)
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
-        raise Refused(400, "bad_timestamp", "The signature is more than 300 s away from our clock.")
+        message = "The signature is more than 300 s away from our clock."
+        raise Refused(400, "bad_timestamp", message, seconds_off=seconds_off)
 
 
 def _read_header(signature: str) -> tuple[bytes, list[bytes]]:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
+from billing import refusals
 from config import due, pipeline, repricing
 from config.nudge import Lane, enqueue, nudge
 from crm import assessing, choices, connections, drift, matching, shadow, writes
@@ -186,13 +187,14 @@ def keep_rates() -> None:
 
 
 def clear_old() -> None:
-    """Delete sessions that have ended, what django-q2 kept of failed tasks, and writes older than they are kept."""
+    """Delete sessions that have ended, django-q2's failed tasks, old writes and the counts of refused deliveries."""
     from django.core.management import call_command
     from django_q.models import Task
 
     call_command("clearsessions")
     Task.objects.filter(stopped__lt=timezone.now() - timedelta(days=30)).delete()
     writes.forget_old(now=timezone.now())
+    refusals.clear_old(now=timezone.now())
 
 
 def _inbox_batch(now: datetime) -> int:
