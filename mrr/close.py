@@ -69,9 +69,11 @@ def reopen(month: date, *, user: Any, reason: str, now: datetime, code: str = ""
     _require_keeper(user)
     with transaction.atomic():
         state = books.hold()
-        if state.closed_through is None or month != state.closed_through:
-            last = f"the last one, {state.closed_through:%Y-%m}," if state.closed_through else "none, for nothing"
-            raise Refused("not_last", f"Of the closed months only {last} can be reopened.")
+        if state.closed_through is None:
+            raise Refused("not_last", "No month is closed, so there is none to reopen.")
+        if month != state.closed_through:
+            last = f"{state.closed_through:%Y-%m}"
+            raise Refused("not_last", f"Of the closed months only the last one, {last}, can be reopened.")
         asked = BookAction.objects.order_by("-number")[:1].get()
         if asked.kind != ActionKind.REOPEN_ASKED:
             if not reason.strip():
