@@ -172,6 +172,9 @@ def salesforce(now: datetime) -> Iterator[Finding]:
             f"Salesforce does not know the app yet; the login is tried each minute until {org.app_known_by:%H:%M} UTC."
         )
         yield Finding("Salesforce", False, seen, "Wait, or check the client id.")
+    elif org.held_since:
+        seen = f"All writes are held since {org.held_since:%Y-%m-%d %H:%M} UTC by {org.held_by}: {org.held_because}"
+        yield Finding("Salesforce", False, seen, "Press Release writes on the Salesforce sync page when all is right.")
     elif org.paused_until and org.paused_until > now:
         yield Finding(
             "Salesforce",

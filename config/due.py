@@ -65,10 +65,11 @@ def inbox_due_since(*, now: datetime) -> datetime | None:
 def outbox_due_since(*, now: datetime) -> datetime | None:
     """Return when the oldest thing we could tell the outside now fell due, or None.
 
-    While Salesforce cannot be reached by anybody (limit reached, org down, sign-in withdrawn) its records are not late.
+    While Salesforce cannot be reached by anybody (limit reached, org down, sign-in withdrawn), or a person holds all
+    writes, its records are not late.
     """
     found = [_oldest(Message.objects.filter(_free(now), state=WorkState.WAITING))]
-    if SalesforceOrg.objects.filter(error_code="").exclude(paused_until__gt=now).exists():
+    if SalesforceOrg.objects.filter(error_code="", held_since=None).exclude(paused_until__gt=now).exists():
         found.append(_oldest(SyncRecord.objects.filter(_free(now), state=WorkState.WAITING)))
     return min((moment for moment in found if moment), default=None)
 

@@ -395,7 +395,7 @@ def is_due(channels: Sequence[Channel], *, now: datetime) -> bool:
 
 def _opens_soon(now: datetime) -> bool:
     org = SalesforceOrg.objects.order_by("pk").first()
-    if org is None or org.error_code or (org.paused_until or now) > now + SOON:
+    if org is None or org.error_code or org.held_since or (org.paused_until or now) > now + SOON:
         return False
     is_live = org.mode == Mode.LIVE and not org.is_demo
     return not is_live or budget.wait_seconds(org, now=now) <= SOON.total_seconds()

@@ -39,6 +39,9 @@ class Connection:
     mirrored_to: datetime | None
     paused_until: datetime | None
     stopped_at: datetime | None
+    held_since: datetime | None
+    held_because: str
+    held_by: str
     error_code: str
     error: str
     compared_to: datetime | None
@@ -96,6 +99,9 @@ def _connection(row: Any) -> Connection:
         row.mirrored_to,
         row.paused_until,
         row.stopped_at,
+        row.held_since,
+        row.held_because,
+        row.held_by,
         row.error_code,
         row.error,
         row.compared_to,

@@ -1,4 +1,4 @@
-"""Going live: what would be written first, shown before a person types that it shall be; and the way back to shadow."""
+"""Going live: what would be written first, shown before a person types that it shall be; the way back, and the hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from crm import connections, shadow
+from crm import connections, holding, shadow
 from crm import selectors as crm
 from dashboard import formats
 from dashboard.pages import shared, sync
@@ -58,6 +58,29 @@ def go_shadow(request: HttpRequest) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, "Back in shadow. Nothing is written to Salesforce from now on.")
+    return redirect("dashboard:sync")
+
+
+@requires(Ability.RETRY)
+@require_POST
+def hold(request: HttpRequest) -> HttpResponse:
+    """Hold everything that would be written, until an administrator releases it."""
+    by = request.user.get_username()
+    if holding.hold_all("Held on the sync page.", by=by, now=shared.now_of(request)):
+        messages.success(request, "Held. What is owed waits in its newest state until an administrator releases it.")
+    else:
+        messages.error(request, "Salesforce is not connected, so there is nothing to hold.")
+    return redirect("dashboard:sync")
+
+
+@requires(Ability.CONNECT)
+@require_POST
+def release(request: HttpRequest) -> HttpResponse:
+    """Let go what was held: each record once, in its newest state."""
+    if holding.release_held(by=request.user.get_username(), now=shared.now_of(request)):
+        messages.success(request, "Released. What was held goes now, each record once, in its newest state.")
+    else:
+        messages.info(request, "Nothing was held.")
     return redirect("dashboard:sync")
 
 

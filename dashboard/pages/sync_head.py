@@ -240,6 +240,10 @@ def _stopped_band(connection: crm.Connection | None, now: datetime) -> Band | No
         return None
     if connection.needs_a_person:
         return Band("danger", "plug-off", "Salesforce does not let us in.", connection.error)
+    if connection.held_since is not None:
+        since = formats.moment(connection.held_since, shared.zone(), seconds=False)
+        text = f"{connection.held_because} By {connection.held_by}, {since}. Nothing is lost; what is owed waits."
+        return Band("warn", "player-pause", "All writes are held.", text)
     if connection.stopped_at is not None:
         text = "The calls left today are reserved for others. Nothing is lost; sending goes on by itself."
         return Band("warn", "hourglass", "Stopped at the reserve.", text)

@@ -213,3 +213,20 @@ def test_a_hundred_thousand_records_are_paged_fast(org: SalesforceOrg) -> None:
         spent = time.process_time() - started
         assert answer.status_code == 200
         assert spent < 1.0, f"{query}: {spent:.2f} s"
+
+
+def test_writes_are_held_by_one_role_and_released_by_another(org: SalesforceOrg) -> None:
+    SalesforceOrg.objects.update(mode="live", live_since=timezone.now())
+    revops, admin = page_of(Role.REVOPS), page_of(Role.ADMIN)
+    assert "Hold all writes" in text_of(revops.get(SYNC))
+    assert "Hold all writes" not in text_of(page_of(Role.FINANCE).get(SYNC))
+
+    assert page_of(Role.ANALYST).post(f"{SYNC}holds/").status_code == 403
+    revops.post(f"{SYNC}holds/")
+
+    shown = text_of(revops.get(SYNC))
+    assert "All writes are held." in shown and "By revops-person" in shown and "Release writes" not in shown
+    assert revops.post(f"{SYNC}holds/release/").status_code == 403
+    assert "Release writes" in text_of(admin.get(SYNC))
+    admin.post(f"{SYNC}holds/release/")
+    assert SalesforceOrg.objects.get().held_since is None

@@ -36,7 +36,7 @@ class SalesforceChannel:
             return False
         if not is_live(org):
             return True
-        if org.error_code or (org.paused_until is not None and org.paused_until > now):
+        if org.error_code or org.held_since or (org.paused_until is not None and org.paused_until > now):
             return False
         return budget.may_send(org, now=now)
 

@@ -67,7 +67,7 @@ def carry_on(*, now: datetime) -> outbox.Settled:
     """Begin a job where more than 2,000 records of a kind are due, and do the next steps of those under way."""
     org = current_org()
     settled = outbox.Settled()
-    if org is None or not is_live(org):
+    if org is None or org.held_since or not is_live(org):
         return settled
     if SalesforceChannel().is_open(now=now):
         for kind in KINDS:
@@ -314,6 +314,14 @@ def _let_go(job: BulkJob) -> None:
     """Make due again what the job claimed and does not carry."""
     BulkRow.objects.filter(job=job).delete()
     SyncRecord.objects.filter(bulk_job=job).update(bulk_job=None, leased_until=None, attempts=0)
+
+
+def forget_all(*, now: datetime) -> None:
+    """End every job that is under way without asking Salesforce, because what we know of them is old news."""
+    for job in BulkJob.objects.exclude(state__in=ENDED):
+        with transaction.atomic():
+            _let_go(job)
+            _next(job, BulkState.ABORTED, now=now)
 
 
 def _abort(client: Client, job_id: str) -> None:
