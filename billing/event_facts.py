@@ -7,12 +7,12 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet, Subquery, Value
 
 from billing import envelope
-from billing.models import EventState, FetchKind, FetchState, OwedFetch, StripeEvent, StripeSource, Subscription
+from billing.models import EventState, FetchKind, FetchState, Origin, OwedFetch, StripeEvent, StripeSource, Subscription
 from billing.owed import NO_KEY
 from billing.statements import select
 
@@ -90,6 +90,15 @@ def sources() -> list[SourceRow]:
     """Return all sources by slug."""
     names = ("pk", "slug", "label", "livemode", "account_id", "history_from", "created_at")
     return [SourceRow(*row) for row in StripeSource.objects.order_by("slug").values_list(*names)]
+
+
+def newest_api_version(source_pk: int) -> str:
+    """Return the API version of a source's last delivered event, "" before the first. One query."""
+    rows = StripeEvent.objects.filter(source_id=source_pk, origin=Origin.WEBHOOK).exclude(type=TEST_EVENT)
+    return rows.order_by("-pk").values_list("api_version", flat=True).first() or ""
+
+
+TEST_EVENT: Final = "setup.tested"  # what we sign ourselves to try an endpoint
 
 
 def live_source_pks() -> list[int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -77,9 +79,46 @@ class Reader:
             if not page.has_more or not page.data:
                 return found
 
+    def look(self, kind: str, **filters: Any) -> Seen:
+        """Read one page of a list: a cheap way to learn whether the key may, and what Stripe's clock says."""
+        self._wait(kind)
+        with _in_our_words():
+            page: Any = getattr(self._client.v1, kind).list(filters)
+        return Seen([row.to_dict(for_json=True) for row in page.data], _ahead_seconds(page.last_response.headers))
+
+    def create(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Make an object and return it as plain JSON; what is made is a webhook endpoint, nothing else of Stripe's."""
+        self._wait(kind)
+        with _in_our_words():
+            made: Any = getattr(self._client.v1, kind).create(values)
+        plain: dict[str, Any] = made.to_dict(for_json=True)
+        return plain
+
+    def change(self, kind: str, stripe_id: str, values: dict[str, Any]) -> None:
+        """Change an object, as `create` makes one."""
+        self._wait(kind)
+        with _in_our_words():
+            getattr(self._client.v1, kind).update(stripe_id, values)
+
     def _wait(self, endpoint: str) -> None:
         _bucket(f"{self._source_pk}", self._per_second).take()
         _bucket(f"{self._source_pk} {endpoint}", ENDPOINT_PER_SECOND).take()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One page of a list as plain JSON, and by how many seconds our clock is ahead of Stripe's (None: not said)."""
+
+    rows: list[dict[str, Any]]
+    ahead_seconds: int | None
+
+
+def _ahead_seconds(headers: Mapping[str, str]) -> int | None:
+    said = headers.get("Date", "")
+    try:
+        return round(time.time() - parsedate_to_datetime(said).timestamp()) if said else None
+    except ValueError:
+        return None
 
 
 PAGE: Final = 100
@@ -169,7 +208,7 @@ def _in_our_words() -> Iterator[None]:
 # Stripe's names of rights, as the page that makes restricted keys shows them.
 RESOURCES: Final = {
     "balance_transaction_source": "Balance transaction sources",
-    "charge": "Charges",
+    "charge": "Charges and Refunds",
     "coupon": "Coupons",
     "credit_note": "Credit notes",
     "customer": "Customers",

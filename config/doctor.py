@@ -12,7 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from billing import deliveries, examining
 from billing import selectors as billing
+from billing.checks import State
 from billing.models import EventState, SigningSecret, StripeEvent, StripeSource
 from config import due, schedules
 from crm.models import Mode, SalesforceOrg, SyncRecord, WorkState
@@ -22,12 +24,16 @@ from mrr.days import day_of
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: well or not; what was seen; what to do (empty when it is well). A remark needs no cure to be ready."""
+    """One check: well or not; what was seen; what to do (empty when it is well). A remark needs no cure to be ready.
+
+    `code` names the fault where a page of help tells more.
+    """
 
     check: str
     is_well: bool
     seen: str
     cure: str = ""
+    code: str = ""
 
 
 Check = Callable[[datetime], Iterator[Finding]]
@@ -97,16 +103,19 @@ def keys(now: datetime) -> Iterator[Finding]:
 
 
 def sources(now: datetime) -> Iterator[Finding]:
-    rows = list(StripeSource.objects.prefetch_related("signing_secrets"))
+    """Ask Stripe about each source, and our own rows about its deliveries."""
+    rows = list(StripeSource.objects.all())
     if not rows:
-        cure = "Add one: manage.py add_source SLUG --label TEXT --signing-secret env:NAME"
+        cure = "Add one on the set-up page, or: manage.py add_source SLUG --label TEXT --api-key env:NAME"
         yield Finding("sources", False, "There is no Stripe source.", cure)
     for source in rows:
-        secrets = len(source.signing_secrets.all())
-        mode = "live" if source.livemode else "test"
-        cure = f"Give it the endpoint's secret: manage.py add_source {source.slug} --signing-secret env:NAME"
-        seen = f"{source.slug} ({mode} mode) has {secrets or 'no'} signing secret{'' if secrets == 1 else 's'}."
-        yield Finding("sources", secrets > 0, seen, "" if secrets else cure)
+        found = [
+            *examining.refresh(source.pk, now=now),
+            deliveries.deliveries(source.pk, livemode=source.livemode, now=now),
+        ]
+        for one in found:
+            seen = f"{source.slug}: {one.sentence}"
+            yield Finding(f"Stripe {one.subject}", one.state != State.MEND, seen, one.cure, one.code)
 
 
 def parked_events(now: datetime) -> Iterator[Finding]:

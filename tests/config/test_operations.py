@@ -69,7 +69,7 @@ def test_doctor_says_what_to_do() -> None:
     report = json.loads(out.getvalue().splitlines()[-1])
     cures = {check["check"]: check["cure"] for check in report["checks"] if not check["ok"]}
     assert ended.value.code == 1
-    assert cures["sources"].startswith("Add one: manage.py add_source")
+    assert cures["sources"].startswith("Add one on the set-up page, or: manage.py add_source")
     assert cures["workers"] == "Start manage.py serve."
     assert cures["schedules"] == "Run manage.py sync_schedules."
 

@@ -15,10 +15,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
 from .server import FakeServer, Request, Response, json_response, run
+from .stripe_setup import Endpoints, faults_of
 
 Object = dict[str, Any]
 Test = Callable[[Object], bool]
@@ -92,7 +94,7 @@ class Key:
         return right.endswith("_read") and right.removesuffix("read") + "write" in self.rights
 
 
-class FakeStripe(FakeServer):
+class FakeStripe(Endpoints, FakeServer):
     """One Stripe account in one mode. `clock` gives Unix seconds; `rate_per_second` turns on the rate limit."""
 
     def __init__(
@@ -180,7 +182,7 @@ class FakeStripe(FakeServer):
     # Answering
 
     def answer(self, request: Request) -> Response:
-        headers = {"Request-Id": f"req_{secrets.token_hex(7)}"}
+        headers = {"Request-Id": f"req_{secrets.token_hex(7)}", "Date": formatdate(self.clock(), usegmt=True)}
         try:
             with self.lock:
                 key = self._key(request)
@@ -368,6 +370,8 @@ class FakeStripe(FakeServer):
         _refuse_unknown(
             given, {"url", "enabled_events", "api_version", "description", "metadata", "disabled", "connect"}
         )
+        if fault := faults_of(given):
+            raise StripeError(400, fault[1], param=fault[0])
         if parts:
             endpoint = self._found("webhook_endpoint", parts[0])
             if "api_version" in given:

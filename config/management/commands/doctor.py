@@ -24,11 +24,14 @@ class Command(BaseCommand):
         findings = doctor.examine(now=timezone.now())
         if not options["json"]:
             for one in findings:
-                self.stderr.write(f"{'ok  ' if one.is_well else 'MEND'} {one.check:12} {one.seen}")
+                self.stderr.write(f"{'ok  ' if one.is_well else 'MEND'} {one.check:18} {one.seen}")
                 if one.cure:
-                    self.stderr.write(f"     {'':12} {one.cure}")
+                    self.stderr.write(f"     {'':18} {one.cure}")
         failed = sum(not one.is_well for one in findings)
-        checks = [{"check": one.check, "ok": one.is_well, "seen": one.seen, "cure": one.cure} for one in findings]
+        checks = [
+            {"check": one.check, "ok": one.is_well, "seen": one.seen, "cure": one.cure, "code": one.code}
+            for one in findings
+        ]
         self.stdout.write(json.dumps({"ok": failed == 0, "failed": failed, "checks": checks}))
         if failed:
             sys.exit(1)
