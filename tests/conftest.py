@@ -6,8 +6,8 @@ import ipaddress
 import os
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,7 +100,26 @@ def _missing(marker: str) -> str | None:
     return None
 
 
+# ---- what runs where, and when ----
+
+# A test that asks for one of these sees the database of the run: SQLite or PostgreSQL.
+OF_THE_RUN = {"db", "transactional_db", "django_db_setup", "installation"}
+OF_ONE_DATABASE = ("django_db", "postgres", "redis")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is the same on every database, so that CI runs it once, and let the slow files begin."""
+    for item in items:
+        marked = any(item.get_closest_marker(name) for name in OF_ONE_DATABASE)
+        if not marked and not OF_THE_RUN & set(item.fixturenames):  # type: ignore[attr-defined]
+            item.add_marker("any_database")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+    _skip_what_misses_a_service(items)
+
+
+def _skip_what_misses_a_service(items: list[pytest.Item]) -> None:
     """Skip what needs a service that is not there; with REQUIRE_SERVICES=1 such a test fails instead."""
     missing = {marker: _missing(marker) for marker in ("postgres", "redis", "browser")}
     for item in items:
@@ -126,9 +145,14 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def installation() -> Callable[[Path], AbstractContextManager[dict[str, str]]]:
+    """Give what makes an installation on this run's kind of database: a folder in, its processes' environment out."""
+    return _installation
+
+
 @contextmanager
-def processes_environment(folder: Path) -> Iterator[dict[str, str]]:
-    """Give the environment for processes of an installation of their own, on the kind of database of this test run."""
+def _installation(folder: Path) -> Iterator[dict[str, str]]:
     environment = {
         **os.environ,
         "DATA_DIR": str(folder),
@@ -179,6 +203,26 @@ def _an_empty_cache() -> Iterator[None]:
         from django.core.cache import cache
 
         cache.clear()
+
+
+@pytest.fixture(scope="session")
+def connection_before_the_loop() -> Any:
+    from django.db import connections
+
+    return connections["default"]
+
+
+@pytest.fixture(scope="session")
+def playwright(connection_before_the_loop: Any, playwright: Any) -> Any:
+    """Playwright's fixture, and the tests' connection kept.
+
+    Its event loop runs in the tests' thread, and Django keeps connections apart for what runs in a loop. Without this a
+    second connection would be opened, and the first stay in the tests' database, where nobody could copy or drop it.
+    """
+    from django.db import connections
+
+    connections["default"] = connection_before_the_loop
+    return playwright
 
 
 @pytest.fixture(scope="session")

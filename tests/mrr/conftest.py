@@ -28,6 +28,8 @@ def own_database(tmp_path: Path, django_db_setup: Any, django_db_blocker: Any) -
                 connection.connection.backup(copy)
             opened, connection.connection = connection.connection, None  # closing the last one would end it: in memory
         else:
+            # Only the tests' own process may be in the template, and it is not: whoever is left over is not waited for.
+            _on_server("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", kept)
             _on_server(f'CREATE DATABASE "{own}" TEMPLATE "{kept}"')
         _use(own)
         try:
@@ -46,11 +48,11 @@ def _use(name: str) -> None:
     connection.settings_dict["NAME"] = name
 
 
-def _on_server(statement: str) -> None:
+def _on_server(statement: str, *values: str) -> None:
     """Run a statement on the server itself, with nobody of ours in the database that it is about."""
     connection.close()
     with connection._nodb_cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(statement, values or None)
 
 
 class Threads:
