@@ -9,6 +9,8 @@ if os.environ.get("REDIS_URL"):
     # Tests that run side by side must not share log-in limits: each process has its own of Redis' sixteen databases.
     _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rsplit('/', 1)[0]}/{8 + _worker % 4}"
+# No test cuts the power: PostgreSQL need not wait for the disk, neither here nor for the processes that tests start.
+os.environ.setdefault("PGOPTIONS", "-c synchronous_commit=off")
 os.environ |= {
     "SECRET_KEY": "only-for-tests-only-for-tests-only-for-tests-only-for-tests",
     "FIELD_ENCRYPTION_KEYS": "dGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtdGVzdHMtMTI=",

@@ -21,7 +21,6 @@ import pytest
 
 from mrr.engine.money import exponent, to_micros
 from tests import independent_mrr
-from tests.conftest import processes_environment
 from tests.mrr.formulas import computed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +31,8 @@ Get = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with processes_environment(tmp_path_factory.mktemp("demo")) as found:
+def environment(tmp_path_factory: pytest.TempPathFactory, installation: Any) -> Iterator[dict[str, str]]:
+    with installation(tmp_path_factory.mktemp("demo")) as found:
         yield found
 
 

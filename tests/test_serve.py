@@ -12,22 +12,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from tests.conftest import processes_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.slow]
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def tree(tmp_path: Path, installation: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve an empty install on a free port; gives the process and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with processes_environment(tmp_path) as environment, (tmp_path / "serve.log").open("w") as log:
+    with installation(tmp_path) as environment, (tmp_path / "serve.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "2"],
             cwd=ROOT,
