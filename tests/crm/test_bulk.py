@@ -16,7 +16,7 @@ from config import pipeline
 from crm import outbox
 from crm.channels.salesforce import bulk
 from crm.ids import long_id
-from crm.models import Account, BulkJob, BulkRow, Match, SalesforceOrg, SyncRecord
+from crm.models import Account, BulkJob, BulkRow, LoggedWrite, Match, SalesforceOrg, SyncRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -107,6 +107,34 @@ def test_a_true_blank_empties_a_field_and_what_is_not_written_stays(salesforce, 
     assert rows[0] == ["Id", *sorted(rows[0][1:])] and b"\r" not in upload.body
     assert rows[1][rows[0].index("Billing_Status__c")] == "#N/A"
     assert rows[1][rows[0].index("In_Dispute__c")] == "false"
+
+
+def test_a_text_that_bulk_takes_for_a_blank_goes_by_collection(salesforce, live):
+    ids = accounts(salesforce, live, 30)
+    Customer.objects.filter(stripe_id=f"cus_{ids[3]}").update(stripe_id="#N/A")
+
+    works()
+
+    assert states() == {"sent"}
+    assert salesforce.record(ids[3])["Stripe_Customer_Ids__c"] == "#N/A"
+    (upload,) = salesforce.requests_to(f"PUT .*{JOBS}")
+    assert ids[3] not in upload.text and len(salesforce.requests_to("composite$")) == 1
+
+
+def test_the_log_tells_of_each_record_what_the_job_asked_and_what_came_back(salesforce, live):
+    ids = accounts(salesforce, live, 30)
+    salesforce.adds_rule("Account", lambda record: "No thanks" if record["Id"] == ids[3] else None)
+
+    works(minutes=1)
+
+    path = f"jobs/ingest/{BulkJob.objects.get().job_id}/batches"
+    lines = {line.key: line for line in LoggedWrite.objects.all()}
+    assert lines.keys() == set(ids) and {(line.method, line.path) for line in lines.values()} == {("PUT", path)}
+    assert lines[ids[0]].request["Stripe_Customer_Ids__c"] == f"cus_{ids[0]}"
+    assert lines[ids[0]].response == {"success": True, "id": ids[0]}
+    refused = lines[ids[3]]
+    assert (refused.outcome, refused.error_code) == ("refused", "FIELD_CUSTOM_VALIDATION_EXCEPTION")
+    assert refused.request["Stripe_Customer_Ids__c"] == f"cus_{ids[3]}" and "No thanks" in refused.response["message"]
 
 
 def test_each_refused_row_is_parked_alone(salesforce, live):

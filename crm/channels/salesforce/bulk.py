@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from crm.channels.salesforce import (
     errors,
     is_live,
     mapping,
+    sheets,
     written,
 )
 from crm.channels.salesforce import fields as names
@@ -42,7 +43,6 @@ KEEPS = timedelta(hours=26)  # Salesforce gives a job up after a day
 GIVES_UP = timedelta(hours=24)
 ATTEMPTS = 8
 POLL_SECONDS = (2, 3, 5, 10, 20, 30, 60, 120, 300)
-BLANK = "#N/A"  # an empty cell would leave the field as it is
 DONE = frozenset({"JobComplete", "Failed", "Aborted"})
 ENDED = (BulkState.ENDED, BulkState.ABORTED)
 
@@ -175,7 +175,10 @@ def _make(job: BulkJob, client: Client, now: datetime) -> outbox.Settled:
 
 
 def _fill(job: BulkJob, *, now: datetime) -> outbox.Settled:
-    """Build what each record should say now and keep it, siblings of one Account together; the rest is settled."""
+    """Build what each record should say now and keep it, siblings of one Account together; the rest is settled.
+
+    A record with a text that Bulk would take for a blank is left to the collections of Composite requests.
+    """
     BulkRow.objects.filter(job=job).delete()
     settled = outbox.Settled()
     theirs = mapping.of(job.org)
@@ -187,7 +190,11 @@ def _fill(job: BulkJob, *, now: datetime) -> outbox.Settled:
         built, unsaid = build(rows, now=now)
         writes, unchanged = changed(rows, built)
         settled += _settle([rows[ref] for ref in (unsaid | unchanged)], unsaid | unchanged, now=now)
+        apart = {write.row for write in writes if sheets.would_blank(theirs.apply(job.sobject, write.fields))}
+        SyncRecord.objects.filter(pk__in=apart).update(bulk_job=None, leased_until=None, attempts=0)
         for write in writes:
+            if write.row in apart:
+                continue
             columns |= theirs.apply(job.sobject, write.fields).keys()
             carried.append((write.group, _row(job, rows[write.row], write)))
     carried.sort(key=lambda one: one[0])
@@ -236,7 +243,7 @@ def _load(job: BulkJob, client: Client, now: datetime) -> outbox.Settled:
             job.job_id = ""
             return _next(job, BulkState.MAKING, now=now)
         return _next(job, BulkState.RUNNING, now=now)
-    client.put_csv(f"jobs/ingest/{job.job_id}/batches", csv_of(job.columns, _carried(job)))
+    client.put_csv(f"jobs/ingest/{job.job_id}/batches", sheets.csv_of(job.columns, _carried(job)))
     client.restful(f"jobs/ingest/{job.job_id}", method="PATCH", json={"state": "UploadComplete"})
     return _next(job, BulkState.RUNNING, now=now, due_at=now + timedelta(seconds=POLL_SECONDS[0]))
 
@@ -342,13 +349,15 @@ def _settle_carried(
     while carried := list(BulkRow.objects.filter(job=job).order_by("pk")[:AT_ONCE]):
         records = SyncRecord.objects.in_bulk([one.record_id for one in carried])
         outcomes: dict[int, Outcome] = {}
+        asked: dict[int, Mapping[str, Any]] = {}
         for one in carried:
             record = records[one.record_id]
             outcomes[record.ref] = outcome(one, record)
+            asked[record.ref] = {"method": "PUT", "path": f"jobs/ingest/{job.job_id}/batches", "fields": one.fields}
             record.wanted, record.leased_until = one.wanted, one.leased_until  # as they were when it was read
         outcomes |= after_gone_accounts(outcomes, [_as_write(job, one) for one in carried], now=now)
         with transaction.atomic():
-            settled += _settle(list(records.values()), outcomes, now=now)
+            settled += _settle(list(records.values()), outcomes, now=now, asked=asked)
             BulkRow.objects.filter(pk__in=[one.pk for one in carried]).delete()
     return settled
 
@@ -358,33 +367,17 @@ def _as_write(job: BulkJob, carried: BulkRow) -> Write:
     return Write(carried.record_id, group, job.sobject, carried.fields)
 
 
-def _settle(rows: Sequence[SyncRecord], outcomes: Mapping[int, Outcome], *, now: datetime) -> outbox.Settled:
-    return outbox.settle(Parcel(tuple(rows), send_until=0.0), outcomes, now=now)
+def _settle(
+    rows: Sequence[SyncRecord],
+    outcomes: Mapping[int, Outcome],
+    *,
+    now: datetime,
+    asked: dict[int, Mapping[str, Any]] | None = None,
+) -> outbox.Settled:
+    return outbox.settle(Parcel(tuple(rows), send_until=0.0, asked=asked or {}), outcomes, now=now)
 
 
-# ---- CSV ----
-
-
-def csv_of(columns: Sequence[str], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> bytes:
-    """Return rows as the CSV of a job, its key in the first column: a fixed order, #N/A for a true blank, LF."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(columns)
-    for key, fields in rows:
-        writer.writerow([key, *(_cell(fields, name) for name in columns[1:])])
-    return out.getvalue().encode()
-
-
-def _cell(fields: Mapping[str, Any], name: str) -> str:
-    """An absent field stays as it is; None and the empty text become blank; line ends are those of the job."""
-    if name not in fields:
-        return ""
-    value = fields[name]
-    if value is None or value == "":
-        return BLANK
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value).replace("\r\n", "\n").replace("\r", "\n")
+# ---- reading and writing rows ----
 
 
 def _carried(job: BulkJob) -> Iterator[tuple[str, Mapping[str, Any]]]:
