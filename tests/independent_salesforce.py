@@ -31,6 +31,9 @@ def compare(org: Callable[[str], Any], api: Callable[[str], Any]) -> list[str]:
     for key in sorted(movements.keys() & schedules.keys()):
         found += [f"{key}: {difference}" for difference in _differences(movements[key], schedules[key])]
     found += _sums(movements, schedules, accounts, api)
+    won = [one["Stripe_Subscription_Id__c"] for one in org("Opportunity") if one.get("Stripe_Subscription_Id__c")]
+    if len(won) != len(set(won)):
+        found.append("a subscription has two Opportunities")
     tasks = [one["Message_Key__c"] for one in org("Task") if one.get("Message_Key__c")]
     if len(tasks) != len(set(tasks)):
         found.append("a Task stands twice")
