@@ -234,12 +234,12 @@ EVENTS: Final[Into] = (
 
 
 def _insert(into: Into, rows: Sequence[tuple[Any, ...]]) -> None:
-    from django.db import connection
+    from django.db import connection, transaction
 
     table, columns, fixed = into
     names = ", ".join((*columns, *fixed))
     values = tuple(fixed.values())
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:  # or SQLite commits row by row
         if connection.vendor == "postgresql":
             with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
                 for row in rows:
