@@ -60,6 +60,7 @@ PAGES: tuple[tuple[str, tuple[Page, ...]], ...] = (
             Page("Stripe events", "dashboard:events", "bolt", Ability.SEE_PEOPLE, "e"),
         ),
     ),
+    ("Settings and help", (Page("Help", "dashboard:help_index", "help-circle", Ability.SEE_FIGURES, "p"),)),
 )
 
 

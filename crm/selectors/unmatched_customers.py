@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import Count, IntegerField, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
+from crm import codes
 from crm.models import (
     Match,
     SyncRecord,
@@ -22,18 +23,7 @@ from crm.selectors.lists import Largest, Member, counted, cut, largest_of, membe
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
-REASONS = {
-    "account_not_read": "The Account id in its metadata is being looked up",
-    "no_account_for_id": "The Account id in its metadata is not in Salesforce",
-    "malformed_id": "The Account id in its metadata is not a Salesforce id",
-    "deleted_account": "Its Account was deleted in Salesforce",
-    "several_contacts": "Contacts of several Accounts have its e-mail",
-    "contact_without_account": "The Contact with its e-mail has no Account",
-    "no_email": "It has no e-mail and no Account id",
-    "no_contact": "No Contact has its e-mail",
-    "no_org": "Salesforce is not connected",
-    "undone": "A person undid its match",
-}
+REASONS = {code: title for code, (title, _, _) in codes.UNMATCHED.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse
@@ -13,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from billing import inbox, webhook
 from billing import selectors as billing
-from dashboard import formats
+from dashboard import formats, help
 from dashboard.pages import shared
 from dashboard.pages.latest import EventLine, event_line, movement_rows
 from dashboard.parts import Choice, Empty, Fact, Pager
@@ -22,38 +20,6 @@ from mrr import selectors as mrr
 
 PAGE_SIZE = 50
 STATES = {"": "All", "waiting": "Waiting", "processed": "Processed", "ignored": "Ignored", "parked": "Parked"}
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why an event was parked or ignored, in words, and what to do about it."""
-
-    title: str
-    advice: str = ""
-
-
-REASONS = {
-    "thin_event": Reason(
-        "a thin event", "It carries no object. In Stripe, give this endpoint snapshot events instead of thin ones."
-    ),
-    "bad_event": Reason("not a whole event", "It lacks what every Stripe event has: type, time, mode and an object."),
-    "no_id": Reason("an event without an id", "It cannot be told from others, so it is only kept."),
-    "too_deep": Reason("nested too deep", "Its payload is deeper than we read. It is kept as received."),
-    "number_too_large": Reason(
-        "a number too large", "It holds a number longer than any amount. It is kept as received."
-    ),
-    "wrong_mode": Reason(
-        "of the wrong mode",
-        "A live source takes live events only, a test source test events. Check the endpoint in Stripe.",
-    ),
-    "wrong_account": Reason(
-        "of another Stripe account",
-        "Name the Connect account on the source (add_source --account acct_…) if it belongs here.",
-    ),
-    "no_customer": Reason("without a customer", "It names no customer, so no MRR can follow from it."),
-    "failed": Reason("it failed five times", "The last error is below. When its cause is gone, process it again."),
-    "unhandled": Reason("of a kind that does not concern MRR", "It is kept and counted, nothing follows from it."),
-}
 
 
 @requires(Ability.SEE_PEOPLE)
@@ -118,7 +84,7 @@ def event(request: HttpRequest, event_id: str) -> HttpResponse:
             "sha256": detail.sha256,
             "size": len(detail.text.encode()),
             "payload": detail.pretty if sees else "",
-            "reason": REASONS.get(row.reason, Reason(row.reason.replace("_", " "))),
+            "reason": help.topic(row.reason),
             "customer_url": reverse("dashboard:customer", args=[owner.pk]) if owner else "",
             "entries": movement_rows(request, entries),
             "may_retry": may(request, Ability.RETRY),

@@ -278,10 +278,12 @@ def gap_bands(found: Sequence[mrr.Gap]) -> list[Band]:
         one, count = gap.count == 1, formats.count(gap.count)
         if gap.code == "unpriced_items":
             words = f"{count} subscription {'item has' if one else 'items have'} no price that we can read yet"
-            bands.append(Band("warn", "hourglass", "MRR is incomplete.", f"{words}. They count as nothing until then."))
+            words = f"{words}. They count as nothing until then."
+            bands.append(Band("warn", "hourglass", "MRR is incomplete.", words, *help_action(gap.code)))
         elif gap.code == "subscriptions_unknown":
             words = f"{count} {'subscription is' if one else 'subscriptions are'} known by invoices alone"
-            bands.append(Band("warn", "hourglass", "MRR is incomplete.", f"{words}, and not in these figures."))
+            words = f"{words}, and not in these figures."
+            bands.append(Band("warn", "hourglass", "MRR is incomplete.", words, *help_action(gap.code)))
         elif gap.code == "events_parked":
             words = f"{count} {'event is' if one else 'events are'} parked and not in these figures."
             url = f"{reverse('dashboard:events')}?state=parked"
@@ -291,6 +293,11 @@ def gap_bands(found: Sequence[mrr.Gap]) -> list[Band]:
             url = f"{reverse('dashboard:events')}?state=waiting"
             bands.append(Band("warn", "clock", "Behind.", words, "Show the queue", url))
     return bands
+
+
+def help_action(code: str) -> tuple[str, str]:
+    """Return the words and the address of a band's way to the help for a code."""
+    return "What to do", reverse("dashboard:help", args=[code])
 
 
 def inbox_pulse(request: HttpRequest, *, now: datetime) -> billing.InboxPulse:

@@ -9,10 +9,11 @@ from django import template
 from django.forms import BoundField
 from django.template import Context
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from dashboard import formats, parts
+from dashboard import formats, help, parts
 
 register = template.Library()
 
@@ -76,6 +77,17 @@ def state(code: str, word: str = "") -> SafeString:
 def chip(tone: str, glyph: str, words: str) -> SafeString:
     """{% chip "warn" "git-branch" "Two fit" %}: tone is ok, warn, bad, sh (shadow) or n (neutral)."""
     return format_html('<span class="st st-{}">{}{}</span>', tone, icon(glyph, small=True), words)
+
+
+@register.simple_tag
+def code(name: str) -> SafeString:
+    """{% code row.error_code %} shows a code, as a link to its help where there is some."""
+    if not name:
+        return SafeString()
+    shown = format_html("<code>{}</code>", name)
+    if help.topic(name) is None:
+        return shown
+    return format_html('<a href="{}">{}</a>', reverse("dashboard:help", args=[name]), shown)
 
 
 @register.simple_tag

@@ -493,7 +493,7 @@ def test_a_parked_event_says_why_and_is_processed_again_by_a_button(world: World
     address = f"/dashboard/events/{event.stripe_id}/"
 
     shown = text_of(client.get(address))
-    assert "This event is parked: it failed five times." in shown and "ValueError: no" in shown
+    assert "This event is parked: It failed each time." in shown and "ValueError: no" in shown
     assert "MRR is incomplete. 1 event is parked" in text_of(client.get("/dashboard/"))
 
     client.post(f"{address}process/?source=acme")

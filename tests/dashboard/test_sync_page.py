@@ -57,6 +57,7 @@ def test_a_refusal_says_why_what_to_do_and_where(org: SalesforceOrg) -> None:
 
     shown = text_of(answer)
     assert "The integration user may not write the field" in shown
+    assert 'href="/dashboard/help/INVALID_FIELD_FOR_INSERT_UPDATE/"' in answer.content.decode()
     assert "Give edit access to MRR__c in the permission set" in shown
     assert "Salesforce said: Unable to create/update fields: MRR__c." in shown
     body = answer.content.decode()

@@ -430,6 +430,22 @@ CAUSES: dict[str, Cause] = {
         _OWN,
         heals=True,
     ),
+    "BULK_UNPROCESSED": Cause(
+        "Salesforce stopped a Bulk job before this record.",
+        "Nothing to do: the record goes with another job.",
+        heals=True,
+    ),
+    "BULK_NO_RESULT": Cause(
+        "The results of a Bulk job do not speak of this record; the write may stand.",
+        "Nothing to do: it is repeated by its key, which never makes a second record.",
+        heals=True,
+    ),
+    "BULK_JOB_FAILED": Cause(
+        "A Bulk job failed as a whole.",
+        "Read Salesforce's words, mend what they name, then retry.",
+        "Setup > Bulk Data Load Jobs",
+        "AsyncApiJobStatus/home",
+    ),
     "BULK_ROW_FAILED": Cause(
         "One row of a Bulk job failed without a code.",
         "Read Salesforce's words, then retry.",

@@ -1,0 +1,159 @@
+"""What the codes of Stripe's events, of fetches and of refused deliveries mean: title, cause and cure. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+Help = Mapping[str, tuple[str, str, str]]
+
+# What the webhook answers instead of keeping an event
+REFUSALS: Final[Help] = {
+    "bad_signature": (
+        "Bad signature",
+        "A delivery was not signed with any signing secret that this source knows: the secret belongs to another "
+        "endpoint or mode, was rolled in Stripe, or somebody else sent it.",
+        "In Stripe open Developers, Webhooks, the endpoint of this address, and reveal its signing secret. Add that "
+        "one to the source here; old and new may be active side by side. Stripe delivers again for three days.",
+    ),
+    "bad_timestamp": (
+        "The delivery's time is not ours",
+        "The signature is right, but made more than 300 seconds before or after our clock.",
+        "Set this machine's clock by NTP. If the clock is right, a proxy holds deliveries back for minutes.",
+    ),
+    "no_signing_secret": (
+        "No signing secret",
+        "The source has no signing secret yet, so no delivery can be told from a forged one.",
+        "Copy the signing secret from the endpoint's page in Stripe and add it to the source.",
+    ),
+    "bad_json": (
+        "Not JSON",
+        "The body is not one JSON object in UTF-8. Stripe never sends this.",
+        "Look at what stands between Stripe and us: a proxy that changes bodies, or a sender that is not Stripe.",
+    ),
+    "bad_body": (
+        "The body ended early",
+        "The connection ended before the whole body had come.",
+        "Nothing to do once: Stripe delivers again. If it stays, look at time-outs and limits of the proxy.",
+    ),
+    "too_large": (
+        "Over 1 MiB",
+        "The body is larger than any event of Stripe's.",
+        "Look at who sends to this address. Stripe's own events are far smaller.",
+    ),
+    "unknown_source": (
+        "No such source",
+        "No source has the short name in the delivery's address.",
+        "Correct the address of the endpoint in Stripe: the source's page shows it.",
+    ),
+    "method_not_allowed": (
+        "Not a delivery",
+        "The address was opened with another method than POST.",
+        "Nothing to do: a browser or a scanner opened it.",
+    ),
+    "not_kept": (
+        "The event could not be kept",
+        "The database could not take the event, so we answered 503 and Stripe sends it again.",
+        "See whether the database answers and has room; the log names the error. No event is lost meanwhile.",
+    ),
+}
+
+# Why an event is parked or ignored
+EVENTS: Final[Help] = {
+    "thin_event": (
+        "A thin event",
+        "It carries no object, so nothing can be read from it.",
+        "In Stripe, give this endpoint snapshot events instead of thin ones.",
+    ),
+    "bad_event": (
+        "Not a whole event",
+        "It lacks what every Stripe event has: type, time, mode and an object.",
+        "Look at its payload. If it did come from Stripe, pin the endpoint to a supported API version.",
+    ),
+    "no_id": (
+        "An event without an id",
+        "It cannot be told from others, so it is only kept.",
+        "Nothing to do: no figure waits for it. See who sends such bodies.",
+    ),
+    "too_deep": (
+        "Nested too deep",
+        "Its payload is deeper than we read. It is kept as received.",
+        "Look at its payload; tell us its type, so that it can be read.",
+    ),
+    "number_too_large": (
+        "A number too large",
+        "It holds a number longer than any amount. It is kept as received.",
+        "Look at its payload and correct the object in Stripe, which then sends another event.",
+    ),
+    "wrong_mode": (
+        "Of the wrong mode",
+        "A live source takes live events only, a test source test events.",
+        "Give each mode an endpoint and a source of its own in Stripe.",
+    ),
+    "wrong_account": (
+        "Of another Stripe account",
+        "The event names a Connect account that this source is not of.",
+        "Name the Connect account on the source (add_source --account acct_…) if it belongs here, then process again.",
+    ),
+    "no_customer": (
+        "Without a customer",
+        "It names no customer, so no MRR can follow from it.",
+        "Nothing to do, unless the object should have one: then correct it in Stripe.",
+    ),
+    "layout_error": (
+        "An object that cannot be read",
+        "A field that we need is missing or of another kind than Stripe's layouts have.",
+        "See the error beside it. Pin the endpoint to a supported API version, then process again.",
+    ),
+    "failed": (
+        "It failed each time",
+        "It was tried as often as we try, and failed each time. The last error stands beside it.",
+        "Mend what the error names, then process it again. Everything else went on meanwhile.",
+    ),
+    "not_needed": (
+        "Of a kind that does not concern MRR",
+        "It is kept and counted; nothing follows from it.",
+        "Nothing to do. To have fewer of them, take the type off the endpoint in Stripe.",
+    ),
+}
+
+# Why something that Stripe's API owes has not come
+FETCHES: Final[Help] = {
+    "fetch_waiting": (
+        "Still to be read from Stripe",
+        "Payloads lack something that MRR needs, and Stripe's API has not been asked or has not answered yet.",
+        "Wait a minute. If it stays, see whether the workers run and what Stripe said.",
+    ),
+    "fetch_parked": (
+        "Given up reading from Stripe",
+        "Stripe was asked as often as we ask and did not give the object.",
+        "Open Owed fetches in the admin: each says why. Mend the cause and choose Try again.",
+    ),
+    "no_api_key": (
+        "No API key",
+        "The source has no API key, so what events lack cannot be read: tiers, long lists, currency options.",
+        "In Stripe make a restricted key that reads, and give it to the source.",
+    ),
+    "missing_permission": (
+        "The key lacks a right",
+        "The restricted key may not read one kind of object. The error names it as Stripe does.",
+        "Grant the key that right in Stripe under Developers, API keys, then choose Try again; or replace the key.",
+    ),
+    "wrong_api_key": (
+        "Stripe does not know the key",
+        "The key was rolled, deleted, or belongs to another account.",
+        "Make a restricted key in Stripe and replace this one.",
+    ),
+    "rate_limited": (
+        "Too many calls to Stripe",
+        "Stripe takes no more calls of this account for now; other programs share its limit.",
+        "Nothing to do: all reads pause for some seconds and go on.",
+    ),
+    "resource_missing": (
+        "Not there in Stripe",
+        "Stripe knows no such object: it was deleted, or is of another account or mode.",
+        "See whether key and endpoint are of one account and mode. A deleted price counts by its last known amount.",
+    ),
+}
+
+CODES: Final[Help] = {**REFUSALS, **EVENTS, **FETCHES}
