@@ -18,7 +18,7 @@ from django.utils import timezone
 from billing import refusals
 from config import due, pipeline, repricing
 from config.nudge import Lane, enqueue, nudge
-from crm import assessing, choices, connections, drift, matching, shadow, writes
+from crm import assessing, choices, connections, converted, drift, matching, shadow, writes
 from mrr import check, ecb, fx, seals
 from mrr.days import day_of
 from mrr.engine.rates import Origin
@@ -175,15 +175,16 @@ def assess_risks() -> None:
 
 
 def keep_rates() -> None:
-    """Follow a new fiscal year, and fetch the central bank's newest rates where its table is in use."""
+    """Follow a new fiscal year, fetch the central bank's newest rates if its table is in use, and tell Salesforce."""
     fx.keep_up(day_of(timezone.now()))
     newest = fx.newest(Origin.ECB)
-    if newest is None:
-        return
-    try:
-        fx.store(list(ecb.online(since=newest)))
-    except ecb.Unreachable as error:  # nothing is wrong yet: a rate is good for seven days, and then a finding
-        log.info("rates_not_fetched", reason=str(error))
+    if newest is not None:
+        try:
+            fx.store(list(ecb.online(since=newest)))
+        except ecb.Unreachable as error:  # nothing is wrong yet: a rate is good for seven days, and then a finding
+            log.info("rates_not_fetched", reason=str(error))
+    if converted.owe_again(now=timezone.now()):
+        nudge("outbox")
 
 
 def clear_old() -> None:

@@ -130,4 +130,6 @@ def _as_it_was(sent: Mapping[str, Any], held: Mapping[str, Any] | None) -> dict[
         said |= {"StageName": held["stage"], "CloseDate": held["close_on"] or None}
     if "Amount" in sent:
         said["Amount"] = held["amount"] or None
+    if names.CURRENCY in sent and held.get("currency"):
+        said[names.CURRENCY] = held["currency"]
     return said

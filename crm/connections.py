@@ -296,6 +296,7 @@ def _take(org: SalesforceOrg, answer: dict[str, Any], *, mode: str, now: datetim
                 "is_sandbox",
                 "won_stage",
                 "is_won_stage_chosen",
+                "has_currencies",
             ]
         )
         outbox.org_connected()
@@ -304,9 +305,10 @@ def _take(org: SalesforceOrg, answer: dict[str, Any], *, mode: str, now: datetim
 
 
 def _learn(org: SalesforceOrg, *, now: datetime) -> None:
-    """Learn what the org is: its newest API version, its id (pinned), sandbox or not, and its won stage."""
+    """Learn what the org is: its newest API version, its id (pinned), sandbox or not, won stage and currencies."""
+    from crm.channels.salesforce import checks
     from crm.channels.salesforce.client import Client
-    from crm.channels.salesforce.setup import won_stages
+    from crm.channels.salesforce.fields import OPPORTUNITY
 
     with Client(org, now=now) as client:
         org.api_version = client.newest_version()
@@ -316,9 +318,10 @@ def _learn(org: SalesforceOrg, *, now: datetime) -> None:
         if org.org_id and org.org_id != found["Id"]:
             raise NotConnected(f"This login leads to org {found['Id']}; the connection belongs to {org.org_id}.")
         org.org_id, org.is_sandbox = str(found["Id"]), bool(found["IsSandbox"])
-        stages = won_stages(client)
+        stages = checks.won_stages(client)
         if org.won_stage not in stages:
             org.won_stage, org.is_won_stage_chosen = (stages[0] if stages else ""), False
+        org.has_currencies = checks.has_currencies(client.describe(OPPORTUNITY))
 
 
 def _read(org: SalesforceOrg, *, now: datetime, report: Callable[[int], None]) -> Connected:

@@ -9,7 +9,7 @@ from typing import Any
 
 IS_DELETED = "IsDeleted"
 # Written once, when we win an Opportunity or make it; from then on they are the rep's.
-BOOKED = frozenset({"StageName", "CloseDate", "Amount", "Name", "AccountId"})
+BOOKED = frozenset({"StageName", "CloseDate", "Amount", "CurrencyIsoCode", "Name", "AccountId"})
 
 
 def agree(ours: Any, theirs: Any) -> bool:

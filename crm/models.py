@@ -44,6 +44,9 @@ class SalesforceOrg(models.Model):
     stopped_at = models.DateTimeField(null=True, help_text="set = the reserve is reached; cleared when calls are free")
     won_stage = models.CharField(max_length=255, blank=True, help_text="the stage OpportunityStage.IsWon names")
     is_won_stage_chosen = models.BooleanField(default=False, help_text="a person chose it, of several")
+    has_currencies = models.BooleanField(
+        default=False, help_text="several currencies: what we write says which its amounts are in"
+    )
     mirrored_to = models.DateTimeField(null=True, help_text="Accounts and Contacts changed before this are mirrored")
     refreshing_until = models.DateTimeField(null=True, help_text="lease: one worker renews the token, the others wait")
     paused_until = models.DateTimeField(null=True)

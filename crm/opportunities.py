@@ -35,6 +35,7 @@ class Candidate:
     name: str = ""
     stage: str = ""
     amount: str = ""
+    currency: str = ""
     owner: str = ""
     has_products: bool = False
 
@@ -138,6 +139,7 @@ def as_json(one: Candidate) -> dict[str, Any]:
         "stage": one.stage,
         "close_on": one.close_on.isoformat() if one.close_on else "",
         "amount": one.amount,
+        "currency": one.currency,
         "is_won": one.is_won,
         "is_closed": one.is_closed,
         "owner": one.owner,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from crm.channels.kinds import ChannelError
-from crm.channels.salesforce import mapping, setup, trial
+from crm.channels.salesforce import checks, mapping, setup, trial
+from crm.channels.salesforce.checks import Finding
 from crm.channels.salesforce.mapping import FieldMap
-from crm.channels.salesforce.setup import Deployed, Finding
+from crm.channels.salesforce.setup import Deployed
 from crm.channels.salesforce.trial import Tried
 from crm.connections import in_words
 from crm.models import Mode, SalesforceOrg
@@ -87,7 +88,7 @@ def change_mapping(wanted: FieldMap, stage: str, *, now: datetime) -> Mapped:
     org = _connected()
     try:
         with Client(org, now=now) as client:
-            _check_stage(client.org, setup.won_stages(client) if stage else [], stage)
+            _check_stage(client.org, checks.won_stages(client) if stage else [], stage)
             findings = setup.check(client, theirs=wanted)
             blocking = [one for one in findings if not one.is_remark and _is_new(one, wanted)]
             if blocking:

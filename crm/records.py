@@ -11,18 +11,16 @@ from django.conf import settings
 
 from billing import selectors as billing
 from crm import facts, payments
+from crm.amounts import ARR_PLACES, MRR_PLACES, decimal, difference, total
 from crm.channels.kinds import Dropped, Held
 from crm.channels.salesforce import fields as names
 from crm.differences import without_accepted
 from crm.ids import OPPORTUNITY, MalformedId, long_id
-from crm.models import Account, CustomerRisk, Match, RecordKind, SyncRecord
+from crm.models import Account, CustomerRisk, Match, RecordKind, SalesforceOrg, SyncRecord
 from crm.outbox import UNMATCHED, beginning
 from crm.risk import Severity
 from mrr import selectors as mrr
 from mrr.engine import money
-
-MRR_PLACES = 6
-ARR_PLACES = 2
 
 STATUS_ORDER = ("past_due", "active", "trialing", "unpaid", "paused", "incomplete", "incomplete_expired", "canceled")
 
@@ -37,6 +35,7 @@ class Begun:
     amount: str
     named_id: str = ""
     is_fixed: bool = False  # the amount is that of the first invoice; empty while it is not known
+    currency: str = ""  # as Salesforce writes it; empty in an org with one currency
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,9 @@ class Read:
     subscriptions: Mapping[int, Sequence[billing.SubscriptionRow]]
     money: Mapping[int, facts.Money]
     risks: Mapping[int, CustomerRisk]
+    rates: mrr.Conversion
+    today: date
+    has_currencies: bool = False
     opportunities: Mapping[str, str] = field(default_factory=dict)
     first_amounts: Mapping[str, tuple[str, int] | None] = field(default_factory=dict)
     gone: Collection[str] = ()
@@ -108,6 +110,7 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
     balances = mrr.balances(of_accounts)
     wanted = {line.subscription for pk in own for one in movements[pk] for line in one.lines}
     linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=wanted).exclude(salesforce_id="")
+    monies = facts.money_of(of_accounts, now=now)
     return Read(
         customers=customers,
         account_of=account_of,
@@ -115,8 +118,11 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
         movements={pk: sorted(found, key=lambda one: one.pk) for pk, found in movements.items()},
         balances=balances,
         subscriptions=subscriptions,
-        money=facts.money_of(of_accounts, now=now),
+        money=monies,
         risks={row.customer_id: row for row in CustomerRisk.objects.filter(customer_id__in=of_accounts)},
+        rates=mrr.exchange(_currencies(balances, monies)),
+        today=_day(now),
+        has_currencies=SalesforceOrg.objects.filter(has_currencies=True).exists(),
         opportunities=dict(linked.values_list("key", "salesforce_id")),
         first_amounts=_first_amounts(rows, customers),
         gone=set(
@@ -125,6 +131,15 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
             )
         ),
     )
+
+
+def _currencies(balances: Mapping[int, Sequence[mrr.Balance]], monies: Mapping[int, facts.Money]) -> set[str]:
+    found = {one.currency for held in balances.values() for one in held}
+    for one in monies.values():
+        found |= {currency for currency, _ in one.past_due} | (
+            {one.last_payment.currency} if one.last_payment else set()
+        )
+    return found
 
 
 # ---- MRR schedule ----
@@ -143,6 +158,8 @@ def _schedule(row: SyncRecord, read: Read) -> Built | Held | Dropped:
             after = before + entry.amount_micros
             said = _entry_fields(entry, customer, before, after, read)
             said["Account__c"] = account_id or None
+            if read.has_currencies:
+                said[names.CURRENCY] = entry.currency.upper()
             return Built(names.MRR_SCHEDULE, account_id, said, key_field=names.LEDGER_KEY, key=row.key)
     return Dropped("no_entry", "The ledger has no such entry.")
 
@@ -161,9 +178,9 @@ def _entry_fields(
         "Opportunity__c": read.opportunities.get(subscription),
         "Type__c": entry.type,
         "Reason__c": entry.reason,
-        "MRR_Delta__c": _difference(before, after, entry.currency, MRR_PLACES),
+        "MRR_Delta__c": difference(before, after, entry.currency, MRR_PLACES),
         "MRR_After__c": decimal(after, entry.currency, MRR_PLACES),
-        "ARR_Delta__c": _difference(12 * before, 12 * after, entry.currency, ARR_PLACES),
+        "ARR_Delta__c": difference(12 * before, 12 * after, entry.currency, ARR_PLACES),
         "Currency__c": entry.currency.upper(),
         "Start_Date__c": _day(entry.effective_at).isoformat(),
         "Effective_At__c": _moment(entry.effective_at),
@@ -197,11 +214,12 @@ def _account_fields(pks: Sequence[int], read: Read) -> dict[str, Any]:
     worst = max(risks, key=lambda found: found.score, default=None)
     payment = max((Severity(one.payment_severity) for one in risks), key=_SEVERITIES.index, default=Severity.NONE)
     last = max((one.last_payment for one in monies if one.last_payment), key=lambda paid: paid.at, default=None)
+    mrr_parts = [(one.currency, one.mrr_micros) for one in balances]
     upcoming = [sub.current_period_end_at for pk in pks for sub in read.subscriptions.get(pk, ()) if sub.is_counted]
     return {
-        "MRR__c": _total([(one.currency, one.mrr_micros) for one in balances], MRR_PLACES),
-        "ARR__c": _total([(one.currency, one.arr_micros) for one in balances], ARR_PLACES),
-        "CMRR__c": _total([(one.currency, one.cmrr_micros) for one in balances], MRR_PLACES),
+        "MRR__c": _total(mrr_parts, MRR_PLACES, read),
+        "ARR__c": _total(mrr_parts, ARR_PLACES, read, times=12),
+        "CMRR__c": _total([(one.currency, one.cmrr_micros) for one in balances], MRR_PLACES, read),
         "Billing_Status__c": _status([sub.status for pk in pks for sub in read.subscriptions.get(pk, ())]),
         "Last_Expansion_Date__c": _latest(movements, "expansion"),
         "Last_Contraction_Date__c": _latest(movements, "contraction"),
@@ -211,11 +229,32 @@ def _account_fields(pks: Sequence[int], read: Read) -> dict[str, Any]:
         "In_Dispute__c": any(one.is_disputed for one in monies),
         "Stripe_Customer_Ids__c": _ids([read.customers[pk] for pk in pks]),
         "Last_Payment_Date__c": _day(last.at).isoformat() if last else None,
-        "Last_Payment_Amount__c": _minor_total([(last.currency, last.amount_minor)]) if last else None,
-        "Past_Due_Amount__c": _minor_total([owed for one in monies for owed in one.past_due]),
+        "Last_Payment_Amount__c": _paid(last, read) if last else None,
+        "Past_Due_Amount__c": _past_due(monies, read),
         "Next_Invoice_Date__c": _day(min(filter(None, upcoming))).isoformat() if any(upcoming) else None,
         "Ledger_Version__c": max((one.pk for pk in pks for one in read.movements[pk]), default=None),
     }
+
+
+def _total(
+    parts: Sequence[tuple[str, int]], places: int, read: Read, *, times: int = 1, day: date | None = None
+) -> str | None:
+    """Write a sum in the reporting currency, at the rates of a day (today's); None where one of them is missing."""
+
+    def convert(micros: int, currency: str) -> int | None:
+        return read.rates.at(micros, currency, day or read.today)
+
+    return total(parts, places, reporting=settings.REPORTING_CURRENCY, convert=convert, times=times)
+
+
+def _paid(last: facts.Payment, read: Read) -> str | None:
+    """Write the last payment at the rate of its own day."""
+    return _total([(last.currency, last.amount_minor * money.MICROS)], ARR_PLACES, read, day=_day(last.at))
+
+
+def _past_due(monies: Sequence[facts.Money], read: Read) -> str | None:
+    owed = [(currency, minor * money.MICROS) for one in monies for currency, minor in one.past_due]
+    return _total(owed, ARR_PLACES, read)
 
 
 def _nothing() -> dict[str, Any]:
@@ -256,6 +295,7 @@ def _opportunity(row: SyncRecord, read: Read) -> Built | Held | Dropped:
     if not account_id:
         return Held(UNMATCHED, "The customer has no Account yet.")
     standing = [one for one in read.movements[row.customer_id] if not one.reverses and not one.reversed_by]
+    now_micros, currency = _worth(row.key, standing)
     begun = _begun(row.key, sorted(standing, key=lambda one: (one.effective_at, one.pk)))
     if begun is None and not row.salesforce_id:
         return Dropped("taken_back", "The subscription did not begin to count after all.")
@@ -263,7 +303,8 @@ def _opportunity(row: SyncRecord, read: Read) -> Built | Held | Dropped:
         paid = read.first_amounts[row.key]
         amount = decimal(paid[1] * money.MICROS, paid[0], ARR_PLACES) if paid else ""
         begun = replace(begun, amount=amount, is_fixed=True)
-    now_micros, currency = _worth(row.key, standing)
+    if begun is not None and read.has_currencies:
+        begun = replace(begun, currency=currency.upper())
     subscriptions = {one.stripe_id: one for one in read.subscriptions.get(row.customer_id, ())}
     if begun is not None and row.key in subscriptions:
         begun = _named(begun, subscriptions[row.key].metadata)
@@ -309,43 +350,7 @@ def _named(begun: Begun, metadata: Mapping[str, Any]) -> Begun:
     return replace(begun, named_id=named)
 
 
-# ---- values as Salesforce takes them: exact text ----
-
-
-def decimal(micros: int, currency: str, places: int) -> str:
-    """Write micros as major units with so many decimals, half to even."""
-    return _text(_rounded(micros, currency, places), places)
-
-
-def _difference(before: int, after: int, currency: str, places: int) -> str:
-    """The difference of two balances as they are written, so that the written deltas add up to the written balance."""
-    return _text(_rounded(after, currency, places) - _rounded(before, currency, places), places)
-
-
-def _total(parts: Sequence[tuple[str, int]], places: int) -> str | None:
-    """Add up balances of the reporting currency, each as it is written; None (unknown) with another one among them."""
-    if any(micros and currency != settings.REPORTING_CURRENCY for currency, micros in parts):
-        return None
-    return _text(sum(_rounded(micros, currency, places) for currency, micros in parts if micros), places)
-
-
-def _minor_total(parts: Sequence[tuple[str, int]]) -> str | None:
-    return _total([(currency, amount_minor * money.MICROS) for currency, amount_minor in parts], ARR_PLACES)
-
-
-def _rounded(micros: int, currency: str, places: int) -> int:
-    """Return an amount in units of its last written decimal."""
-    digits = money.exponent(currency) + 6 - places
-    if digits <= 0:
-        return micros * 10**-digits
-    whole, rest = divmod(micros, 10**digits)
-    half = 10**digits // 2
-    return whole + (rest > half or (rest == half and whole % 2 == 1))
-
-
-def _text(units: int, places: int) -> str:
-    sign, digits = "-" if units < 0 else "", str(abs(units)).rjust(places + 1, "0")
-    return f"{sign}{digits[:-places]}.{digits[-places:]}"
+# ---- days and moments ----
 
 
 def _day(at: datetime) -> date:

@@ -16,13 +16,14 @@ from mrr import selectors as mrr
 
 @dataclass(frozen=True, slots=True)
 class OpportunityRow:
-    """An Opportunity as Salesforce held it when it was asked. `amount` is its own text."""
+    """An Opportunity as Salesforce held it when it was asked. `amount` is its own text, `currency` too."""
 
     id: str
     name: str
     stage: str
     close_on: date | None
     amount: str
+    currency: str
     is_won: bool
     is_closed: bool
     owner: str
@@ -148,6 +149,7 @@ def _candidate(one: Mapping[str, Any]) -> OpportunityRow:
         stage=one["stage"],
         close_on=date.fromisoformat(one["close_on"]) if one["close_on"] else None,
         amount=one["amount"],
+        currency=one.get("currency", ""),
         is_won=one["is_won"],
         is_closed=one["is_closed"],
         owner=one["owner"],

@@ -240,7 +240,7 @@ def _opportunity(
 ) -> OpportunityLine:
     detail = [
         one.stage,
-        _amount(one.amount),
+        _amount(one.amount, one.currency),
         f"close date {formats.day(one.close_on)}" if one.close_on else "",
         one.owner if sees else "",
     ]
@@ -264,9 +264,9 @@ def _opportunity(
     )
 
 
-def _amount(text: str) -> str:
-    """Write an amount as Salesforce gave it, with two decimals; its currency is the org's own."""
+def _amount(text: str, currency: str) -> str:
+    """Write an amount as Salesforce gave it, with two decimals; without a currency it is the org's own."""
     try:
-        return f"amount {Decimal(text):,.2f}" if text else "no amount"
+        return f"amount {f'{currency} ' if currency else ''}{Decimal(text):,.2f}" if text else "no amount"
     except InvalidOperation:
         return ""

@@ -39,6 +39,7 @@ HELD = {
     "needs_a_person": "Held: needs a person",
     "held_by_person": "Held by a person",
 }
+CONVERTED = ("MRR__c", "ARR__c", "CMRR__c", "Past_Due_Amount__c")  # sums, empty only where a rate is missing
 DONE = {"retry": "due again", "skip": "skipped", "hold": "held"}
 
 
@@ -253,7 +254,11 @@ def _words(row: crm.SyncRow) -> str:
 
 
 def _note(row: crm.SyncRow, *, may_match: bool) -> tuple[str, str]:
-    """Say why a record is held or left out, and where a person can do something about it."""
+    """Say why a record is held, left out or incomplete, and where a person can do something about it."""
+    empty = [name for name in CONVERTED if row.fields.get(name, "") is None]
+    if row.kind == "account" and row.fields.get("Ledger_Version__c") and empty:
+        names = f"{', '.join(empty[:-1])} and {empty[-1]} are" if empty[1:] else f"{empty[0]} is"
+        return f"{names} empty: no exchange rate is near enough for one of its currencies. Import one.", ""
     if row.state not in ("held", "dropped"):
         return "", ""
     if row.error_code in ("unmatched", "no_org"):

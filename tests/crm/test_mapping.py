@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from crm import connections, org_setup
+from crm import choices, connections, org_setup
 from crm.channels.salesforce import mapping
 from crm.channels.salesforce.mapping import BadMapping, FieldMap, Target
-from crm.models import FieldMapping, SalesforceOrg, SyncRecord
+from crm.models import FieldMapping, OpportunityChoice, SalesforceOrg, SyncRecord
 from tests.crm.conftest import reads
 from tests.fakes.salesforce import Field
 from tests.fakes.salesforce.schema import number, picklist
@@ -182,6 +182,27 @@ def test_records_are_written_and_opportunities_found_by_the_org_s_names(scenario
     scenario.drain()
     assert theirs.record(account)["ARR_Total__c"] == Decimal(600)
     assert len(theirs.records("Opportunity")) == 1
+
+
+def test_an_amount_with_a_field_of_its_own_is_found_won_and_undone_there(scenario, salesforce, live):
+    salesforce.adds_field("Opportunity", number("Booked__c", 16, 2, type="currency"))
+    account = salesforce.add_account(Name="Acme")
+    deal = salesforce.add_opportunity(AccountId=account, Amount=5, Booked__c=7, HasOpportunityLineItem=True)
+    salesforce.add_opportunity(AccountId=account)
+    org_setup.use_mapping(file(Opportunity={"Amount": "Booked__c"}), now=timezone.now())
+    reads(salesforce)
+    customer = scenario.customer("Acme", salesforce_account_id=account)
+    customer.subscribes("team", monthly="30.00", on="2026-01-10")
+    asked = OpportunityChoice.objects.get()
+    assert next(one for one in asked.candidates if one["id"] == deal)["amount"] == "7.0"
+
+    choices.choose(asked.record_id, deal, by="revops", now=timezone.now())
+    scenario.drain()
+    won = salesforce.record(deal)
+    assert (won["IsWon"], won["Amount"], won["Booked__c"]) == (True, Decimal(5), Decimal(360))
+
+    choices.undo(asked.record_id, by="revops", now=timezone.now())
+    assert salesforce.record(deal)["Booked__c"] == Decimal(7)
 
 
 def test_a_new_mapping_writes_again_what_was_written_by_the_old_one(scenario, theirs, live):

@@ -151,8 +151,8 @@ class Explanation:
 
 def explain(code: str, message: str, *, sobject: str = "", fields: tuple[str, ...] = ()) -> Explanation:
     """Return why Salesforce answered a code, what it concerns, and what a person can do about it and where."""
-    cause = CAUSES.get(code) or _by_family(code)
     named = fields or _fields_in(code, message)
+    cause = CURRENCY if _is_about_currency(code, message, named) else CAUSES.get(code) or _by_family(code)
     return Explanation(
         code=code,
         why=cause.why,
@@ -173,6 +173,15 @@ def _by_family(code: str) -> Cause:
     return Cause(
         "Salesforce refused the record with a code that we have no advice for; its own words stand beside it.",
         "Read Salesforce's words, change what they name, then retry.",
+    )
+
+
+def _is_about_currency(code: str, message: str, fields: tuple[str, ...]) -> bool:
+    """Say whether the currency was refused; that it cannot be seen or written is told as of any other field."""
+    if code == "INVALID_CURRENCY_ISO":
+        return True
+    return code == "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST" and (
+        "CurrencyIsoCode" in fields or "CurrencyIsoCode" in message
     )
 
 
@@ -206,6 +215,13 @@ _PERMISSIONS = ("Setup > Permission Sets > MRR Ledger writer > Object Settings",
 _DUPLICATES = ("Setup > Duplicate Rules", "DuplicateRules/home")
 _USAGE = ("Setup > Company Information > API Requests, Last 24 Hours", "CompanyProfileInfo/home")
 _OWN = "Salesforce sync settings of this product"
+
+CURRENCY = Cause(
+    "The org has not activated the currency that the amounts are in.",
+    "Activate it under Manage Currencies, with its conversion rate; then retry.",
+    "Setup > Manage Currencies",
+    "CompanyCurrency/home",
+)
 
 CAUSES: dict[str, Cause] = {
     # Tried again by themselves

@@ -17,6 +17,7 @@ ACTIVITY: Final = "Activity"  # where a Task's own fields are made
 LEDGER_KEY: Final = "Ledger_Key__c"
 SUBSCRIPTION_ID: Final = "Stripe_Subscription_Id__c"
 MESSAGE_KEY: Final = "Message_Key__c"
+CURRENCY: Final = "CurrencyIsoCode"  # there in orgs that have several currencies
 
 PAYMENT_RISKS: Final = ("none", "low", "medium", "high")
 MOVEMENTS: Final = ("opening", "new", "expansion", "contraction", "churn", "reactivation", "reversal")

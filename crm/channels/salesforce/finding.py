@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from billing import selectors as billing
 from crm import opportunities
 from crm.channels.kinds import Held, Outcome
-from crm.channels.salesforce import budget, mapping
+from crm.channels.salesforce import budget, checks, mapping
 from crm.channels.salesforce import fields as names
 from crm.channels.salesforce.mapping import FieldMap
 from crm.channels.salesforce.packing import Question
@@ -27,7 +27,8 @@ DEFAULT_WON_STAGE = "Closed Won"
 ASKED_AT_ONCE = 100  # of one query: its address must stay below 16 KB
 ANSWER_HOLDS = timedelta(minutes=2)  # of a query that rode with a flush
 NAME_LENGTH = 120
-COLUMNS = "Id, AccountId, Name, StageName, IsClosed, IsWon, CloseDate, Amount, Owner.Name, HasOpportunityLineItem"
+AMOUNT = "Amount"
+COLUMNS = "Id, AccountId, Name, StageName, IsClosed, IsWon, CloseDate, Owner.Name, HasOpportunityLineItem"
 
 
 def find(
@@ -54,6 +55,7 @@ def find(
         candidates = {one.id: one for pk in told for one in map(_candidate, rows[pk].looked_up or ())}
         candidates |= _candidates(client, asking)
         chosen = _chosen(client.org, rows, looking, candidates, now=now)
+        is_standard = mapping.of(client.org).name(names.OPPORTUNITY, AMOUNT) == AMOUNT
         names_of = (
             _account_names(looking) if any(isinstance(one, Chosen) and not one.id for one in chosen.values()) else {}
         )
@@ -62,7 +64,7 @@ def find(
                 outcomes[pk] = Held(one.code, one.text)
                 del found[pk]
             else:
-                found[pk] = _as_chosen(looking[pk], one, stage, names_of)
+                found[pk] = _as_chosen(looking[pk], one, stage, names_of, keeps_amount=is_standard)
         _point(found, chosen, looking)
     for pk, made in found.items():
         if made.begun is not None and pk not in looking:
@@ -72,21 +74,23 @@ def find(
 
 def closing(begun: Begun, stage: str) -> dict[str, Any]:
     """Return what an Opportunity says when we win it; no Amount while it is not known."""
-    said = {"StageName": stage, "CloseDate": begun.on.isoformat()}
-    return {**said, "Amount": begun.amount} if begun.amount else said
+    return {"StageName": stage, "CloseDate": begun.on.isoformat(), **_booked(begun)}
 
 
-def won_stage(client: Client) -> str:
-    """Return the org's won stage: the first that is won and active."""
-    soql = "SELECT ApiName, MasterLabel FROM OpportunityStage WHERE IsWon = true AND IsActive = true ORDER BY SortOrder"
-    found = [str(one.get("ApiName") or one.get("MasterLabel") or "") for one in client.query(soql)]
-    return found[0] if found else DEFAULT_WON_STAGE
+def _booked(begun: Begun) -> dict[str, Any]:
+    """Return the Amount, if it is known, and the currency it is in where the org has several.
+
+    The currency goes with the Amount alone: without ours, it would give the rep's Amount another meaning.
+    """
+    if not begun.amount:
+        return {}
+    return {AMOUNT: begun.amount, **({names.CURRENCY: begun.currency} if begun.currency else {})}
 
 
 def known_won_stage(client: Client) -> str:
     """Return the won stage, asked once of each org."""
     if not client.org.won_stage:
-        client.org.won_stage = won_stage(client)
+        client.org.won_stage = next(iter(checks.won_stages(client)), DEFAULT_WON_STAGE)
         SalesforceOrg.objects.filter(pk=client.org.pk).update(won_stage=client.org.won_stage)
     return client.org.won_stage
 
@@ -187,16 +191,22 @@ def _rivals(looking: Mapping[int, Built], *, sure: Collection[int]) -> dict[str,
     return {account_id: tuple(pks) for account_id, pks in rivals.items()}
 
 
-def _as_chosen(made: Built, chosen: Chosen, stage: str, names_of: Mapping[str, str]) -> Built:
-    """Return the write to the chosen Opportunity; one that is to be made is upserted by the subscription's id."""
+def _as_chosen(made: Built, chosen: Chosen, stage: str, names_of: Mapping[str, str], *, keeps_amount: bool) -> Built:
+    """Return the write to the chosen Opportunity; one that is to be made is upserted by the subscription's id.
+
+    `keeps_amount`: our Amount goes into the field that products decide.
+    """
     assert made.begun is not None
     if chosen.id:
         fields = {**made.fields, **(closing(made.begun, stage) if chosen.closes else {})}
-        if chosen.keeps_amount:
-            fields.pop("Amount", None)
+        if keeps_amount and chosen.keeps_amount:
+            fields.pop(AMOUNT, None)
+            fields.pop(names.CURRENCY, None)
         return replace(made, fields=fields, their_id=chosen.id)
     name = f"{names_of.get(made.account_id, '')[: NAME_LENGTH - 40]}, subscription from {made.begun.on:%-d %b %Y}"
     fields = {**made.fields, **closing(made.begun, stage), "Name": name.lstrip(", "), "AccountId": made.account_id}
+    if made.begun.currency:
+        fields[names.CURRENCY] = made.begun.currency
     key = str(fields.pop(names.SUBSCRIPTION_ID))
     return replace(made, fields=fields, key_field=names.SUBSCRIPTION_ID, key=key)
 
@@ -214,7 +224,7 @@ def _point(built: dict[int, Built], chosen: Mapping[int, Chosen | Unclear], look
         if made.begun is not None and isinstance(one := chosen[pk], Chosen) and one.id
     }
     for pk, made in built.items():
-        subscription = made.fields.get("Stripe_Subscription_Id__c")
+        subscription = made.fields.get(names.SUBSCRIPTION_ID)
         if made.sobject == names.MRR_SCHEDULE and subscription in ids:
             built[pk] = replace(made, fields={**made.fields, "Opportunity__c": ids[subscription]})
 
@@ -228,10 +238,11 @@ def _corrected(made: Built, row: SyncRecord, *, now: datetime) -> Built:
     kept = row.fields_sent or {}
     if "StageName" not in kept or not made.begun.amount:
         return made
-    is_open = "Amount" not in kept if made.begun.is_fixed else "Amount" in kept and now - made.begun.at <= AMOUNT_OPEN
+    is_open = AMOUNT not in kept if made.begun.is_fixed else AMOUNT in kept and now - made.begun.at <= AMOUNT_OPEN
     if not is_open:
         return made
-    return replace(made, fields={**made.fields, "CloseDate": made.begun.on.isoformat(), "Amount": made.begun.amount})
+    booked = {"CloseDate": made.begun.on.isoformat(), **_booked(made.begun)}
+    return replace(made, fields={**made.fields, **booked})
 
 
 # ---- reading ----
@@ -269,7 +280,7 @@ def concerning(made: Built, records: Iterable[Mapping[str, Any]]) -> list[Mappin
         one
         for one in records
         if one.get("AccountId") == made.account_id
-        or str(one.get("Stripe_Subscription_Id__c") or "").lower() == subscription
+        or str(one.get(names.SUBSCRIPTION_ID) or "").lower() == subscription
         or one.get("Id") == named
     ]
 
@@ -288,21 +299,25 @@ def _query(begun: Sequence[tuple[str, Begun]], told: set[str], theirs: FieldMap)
     named = sorted({one.named_id for _, one in begun if one.named_id} | told)
     if named:
         conditions.append(f"Id IN {quoted_list(named[:ASKED_AT_ONCE])}")
-    return f"SELECT {COLUMNS}, {key} FROM Opportunity WHERE {' OR '.join(conditions)}"  # noqa: S608  # SOQL, values quoted
+    columns = [COLUMNS, *filter(None, (key, theirs.name(names.OPPORTUNITY, AMOUNT)))]
+    if any(one.currency for _, one in begun):
+        columns.append(names.CURRENCY)
+    return f"SELECT {', '.join(columns)} FROM Opportunity WHERE {' OR '.join(conditions)}"  # noqa: S608  # SOQL, values quoted
 
 
 def _candidate(record: Mapping[str, Any]) -> Candidate:
-    amount = record.get("Amount")
+    amount = record.get(AMOUNT)
     return Candidate(
         id=str(record["Id"]),
         account_id=str(record.get("AccountId") or ""),
-        subscription_id=str(record.get("Stripe_Subscription_Id__c") or ""),
+        subscription_id=str(record.get(names.SUBSCRIPTION_ID) or ""),
         is_closed=bool(record.get("IsClosed")),
         is_won=bool(record.get("IsWon")),
         close_on=date.fromisoformat(record["CloseDate"]) if record.get("CloseDate") else None,
         name=str(record.get("Name") or ""),
         stage=str(record.get("StageName") or ""),
         amount="" if amount is None else str(amount),
+        currency=str(record.get(names.CURRENCY) or ""),
         owner=str((record.get("Owner") or {}).get("Name") or ""),
         has_products=bool(record.get("HasOpportunityLineItem")),
     )

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from crm.channels.kinds import Permanent, Transient
-from crm.channels.salesforce import mapping, metadata
+from crm.channels.salesforce import checks, mapping, metadata
+from crm.channels.salesforce.checks import Finding
 from crm.channels.salesforce.fields import ACCOUNT, ACTIVITY, MRR_SCHEDULE, NEEDED, OBJECTS, OPPORTUNITY, TASK, Needed
 from crm.channels.salesforce.mapping import FieldMap
 from crm.channels.salesforce.soql import quoted, quoted_list
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 MADE = (MRR_SCHEDULE, OPPORTUNITY, TASK)  # objects of which we make records
 POLL_SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0)
 DEPLOY_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that would refuse a write, or (a remark) may: where, what, and what to do about it."""
-
-    sobject: str
-    field: str
-    code: str
-    text: str
-    is_remark: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +61,13 @@ def check(
             described[sobject] = found
         wanted = [needed for needed in NEEDED if needed.sobject == sobject]
         findings += _object_findings(sobject, found, wanted, theirs, there)
+    if OPPORTUNITY in described:
+        checks.keep_currencies(client, described[OPPORTUNITY])
     report("Reading stages and rules")
-    findings += _stage_findings(client, described.get(OPPORTUNITY))
-    findings += _duplicate_rules(client)
-    findings += _validation_rules(client)
+    findings += checks.stages(client, described.get(OPPORTUNITY))
+    findings += checks.currencies(described, theirs)
+    findings += checks.duplicate_rules(client)
+    findings += checks.validation_rules(client)
     return findings
 
 
@@ -210,102 +203,6 @@ def _required_of_others(sobject: str, fields: Iterable[Mapping[str, Any]], writt
         and one.get("createable")
         and not one.get("defaultedOnCreate")
         and str(one["name"]).lower() not in written | {"ownerid", "name"}
-    ]
-
-
-# Stages and record types
-
-
-def won_stages(client: Client) -> list[str]:
-    """Return the org's active won stages in its order."""
-    soql = "SELECT ApiName, MasterLabel FROM OpportunityStage WHERE IsWon = true AND IsActive = true ORDER BY SortOrder"
-    return [str(one.get("ApiName") or one.get("MasterLabel") or "") for one in client.query(soql)]
-
-
-def _stage_findings(client: Client, opportunity: Mapping[str, Any] | None) -> list[Finding]:
-    def finding(code: str, text: str, *, is_remark: bool = False) -> Finding:
-        return Finding(OPPORTUNITY, "StageName", code, text, is_remark)
-
-    found, chosen = won_stages(client), client.org.won_stage
-    if not found:
-        return [finding("no_won_stage", "No active stage is won. Make one in Setup, Opportunity, Fields, Stage.")]
-    if chosen and chosen not in found:
-        text = f"The won stage '{chosen}' is not an active won stage any more. The org has: {', '.join(found)}."
-        return [finding("won_stage", f"{text} Choose one in the mapping.")]
-    findings = []
-    stage = chosen or found[0]
-    if len(found) > 1 and not client.org.is_won_stage_chosen:
-        text = f"Several stages are won: {', '.join(found)}. We would use '{stage}'; choose one in the mapping."
-        findings.append(finding("several_won_stages", text, is_remark=True))
-    for record_type in (opportunity or {}).get("recordTypeInfos", ()):
-        if record_type.get("master") or not record_type.get("active", True) or not record_type.get("available", True):
-            continue
-        path = f"ui-api/object-info/{OPPORTUNITY}/picklist-values/{record_type['recordTypeId']}/StageName"
-        try:
-            answer = client.restful(path)
-        except Permanent as refusal:
-            text = f"The stages of record type '{record_type.get('name')}' cannot be read ({refusal.code})."
-            findings.append(finding("record_type_unreadable", text, is_remark=True))
-            continue
-        if stage not in {str(one.get("value")) for one in answer.get("values", ())}:
-            text = (
-                f"Record type '{record_type.get('name')}' does not offer the stage '{stage}', so its Opportunities "
-                "would be closed in a stage that its people do not see. Add the stage to its sales process."
-            )
-            findings.append(finding("record_type_stage", text, is_remark=True))
-    return findings
-
-
-# Rules that may refuse
-
-
-def _duplicate_rules(client: Client) -> list[Finding]:
-    soql = (
-        "SELECT DeveloperName, MasterLabel, SobjectType FROM DuplicateRule "  # noqa: S608
-        f"WHERE IsActive = true AND SobjectType IN {quoted_list(OBJECTS)}"
-    )
-    try:
-        rows = list(client.query(soql))
-    except Permanent as refusal:
-        text = f"The integration user may not read duplicate rules ({refusal.code}). Look in Setup, Duplicate Rules."
-        return [Finding("", "", "rules_unreadable", text, is_remark=True)]
-    return [
-        Finding(
-            str(row["SobjectType"]),
-            "",
-            "duplicate_rule",
-            f"The duplicate rule '{row['MasterLabel']}' is active. Where it blocks edits, it may refuse ours: "
-            "let it skip the integration user, or only report.",
-            is_remark=True,
-        )
-        for row in rows
-    ]
-
-
-def _validation_rules(client: Client) -> list[Finding]:
-    soql = (
-        "SELECT ValidationName, ErrorMessage, EntityDefinition.QualifiedApiName FROM ValidationRule "  # noqa: S608
-        f"WHERE Active = true AND EntityDefinition.QualifiedApiName IN {quoted_list(OBJECTS)}"
-    )
-    try:
-        rows = client.tooling(soql)
-    except Permanent as refusal:
-        text = (
-            f"The integration user may not read validation rules ({refusal.code}), so one that refuses our writes is "
-            "only seen when it does. 'View Setup and Configuration' lets it read them."
-        )
-        return [Finding("", "", "rules_unreadable", text, is_remark=True)]
-    return [
-        Finding(
-            str((row.get("EntityDefinition") or {}).get("QualifiedApiName") or ""),
-            "",
-            "validation_rule",
-            f"The validation rule {row['ValidationName']} is active and may refuse our writes, saying "
-            f"“{str(row.get('ErrorMessage') or '').rstrip('.')}”. "
-            "Let it skip the integration user where it speaks of people's entries.",
-            is_remark=True,
-        )
-        for row in rows
     ]
 
 

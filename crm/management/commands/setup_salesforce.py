@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from crm import org_setup
-from crm.channels.salesforce.setup import Finding
+from crm.channels.salesforce.checks import Finding
 from crm.commands import print_result, wrong_use
 from crm.models import SalesforceOrg
 

@@ -218,6 +218,9 @@ class Store:
     ) -> Record:
         if before is not None and before.get("HasOpportunityLineItem") and not as_system:
             record["Amount"] = before["Amount"]  # the products decide; Salesforce says nothing
+            if record.get("CurrencyIsoCode") != before.get("CurrencyIsoCode"):
+                message = "The currency cannot be changed: the opportunity has products"
+                raise SalesforceError("FIELD_INTEGRITY_EXCEPTION", message, ["CurrencyIsoCode"])
         self._require(sobject, record, given)
         self._check_references(sobject, record, given)
         self._compute(sobject, record)
