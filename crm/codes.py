@@ -338,6 +338,16 @@ SETUP: Final[Help] = {
         "The integration user may not read them.",
         "Give it access to the record type, or look by hand whether the won stage is offered.",
     ),
+    "currency_inactive": (
+        "A currency is not active in the org",
+        "The org has several currencies, and not the one that some of our amounts are in: those records are refused.",
+        "Activate it in Setup, Manage Currencies, with its conversion rate; then retry what was refused.",
+    ),
+    "account_currency": (
+        "A field of Account shows another currency",
+        "A currency field shows our sums, which are in the reporting currency, with the sign of the Account's own.",
+        "Map the sums to number fields, or read them as amounts of the reporting currency.",
+    ),
     "duplicate_rule": (
         "A duplicate rule is active",
         "Where it blocks edits, it may refuse ours.",

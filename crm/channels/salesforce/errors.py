@@ -178,8 +178,6 @@ def _by_family(code: str) -> Cause:
 
 def _is_about_currency(code: str, message: str, fields: tuple[str, ...]) -> bool:
     """Say whether the currency was refused; that it cannot be seen or written is told as of any other field."""
-    if code == "INVALID_CURRENCY_ISO":
-        return True
     return code == "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST" and (
         "CurrencyIsoCode" in fields or "CurrencyIsoCode" in message
     )
@@ -413,6 +411,7 @@ CAUSES: dict[str, Cause] = {
         "Setup > Storage Usage",
         "CompanyResourceDisk/home",
     ),
+    "INVALID_CURRENCY_ISO": CURRENCY,
     "INACTIVE_OWNER_OR_USER": Cause(
         "The owner of the record is not active any more.",
         "Give the record an active owner; then retry.",
