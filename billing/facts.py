@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+FETCHED: Final = "fetched"  # the type of a state that was read from Stripe's API instead of told by an event
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 
 from billing import columns, kinds, layouts, mirror, statements, stripe_api
+from billing.facts import FETCHED
 from billing.histories import histories
 from billing.inbox import CLOCK, LATER, PICKED, described
 from billing.kinds import KINDS
@@ -380,7 +381,7 @@ def _complete_items(source_pk: int, whole: Json, short: Json, *, asked: int) -> 
     steps = [
         step
         for step in histories([customer_pk])[customer_pk].steps.get(whole["id"], [])
-        if step.event_type != kinds.FETCHED and step.created < asked
+        if step.event_type != FETCHED and step.created < asked
     ]
     if steps and steps[-1].state == layouts.subscription_state(short):
         items = [item.to_json() for item in layouts.subscription_state(whole).items]

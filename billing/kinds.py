@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from billing import columns, envelope, layouts, ordering
+from billing import columns, envelope, layouts
 from billing.columns import Columns, Key
+from billing.facts import FETCHED
 from billing.models import (
     Charge,
     Coupon,
@@ -28,7 +29,6 @@ from billing.models import (
 )
 from billing.values import LayoutError
 
-FETCHED: Final = ordering.FETCHED
 FETCH_PREFIX: Final = "fetch_"
 
 

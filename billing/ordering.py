@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
+from billing.facts import FETCHED
+
 
 class Told(Protocol):
     """What one event tells of one object: its state after the event and, where the event says so, before it."""
@@ -56,7 +58,6 @@ def needs_known_state(events: Sequence[Told]) -> bool:
     return len(events) > 1 and not any(event.event_type.endswith(CREATED) for event in events)
 
 
-FETCHED: Final = "fetched"  # the type of what was read from Stripe's API instead of told by an event
 SEARCHED: Final = 8  # larger groups are chained greedily
 CREATED: Final = ".created"
 USUAL: Final = {

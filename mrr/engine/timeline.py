@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from billing.facts import CustomerDiscount, Facts, Ruling
+from billing.facts import FETCHED, CustomerDiscount, Facts, Ruling
 from billing.layouts import SubscriptionState
 from mrr.engine.policy import ChurnAt, MetricPolicy, Pauses, StartsOn
 from mrr.engine.terms import Terms
@@ -116,7 +116,9 @@ def _states(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
     """Return each known state with the time it was told for.
 
     The earliest known state began at the subscription's start (after a trial: at its end) if it counts. When the first
-    event seen is not the creation, the state before it is rebuilt from its previous attributes.
+    event seen is not the creation, the state before it is rebuilt from its previous attributes. What Stripe's lists
+    show and had ended when we first heard of it counted from its start to its end, as it was when it ended; an event
+    of an end alone does not say that there was anything before.
     """
     first = steps[0]
     found: list[tuple[SubscriptionState, int, Step]] = []
@@ -126,9 +128,19 @@ def _states(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
         found.append((first.state, first.created, first))
     else:
         state = first.state
+        is_listed = any(step.event_type == FETCHED for step in steps)
+        if is_listed and (lived := _while_it_lasted(state)) is not None:
+            found.append((lived, _start(lived), first))
         found.append((state, min(_start(state), first.created) if counts(state) else first.created, first))
     found += [(step.state, step.created, step) for step in steps[1:]]
     return found
+
+
+def _while_it_lasted(state: SubscriptionState) -> SubscriptionState | None:
+    """The state of a subscription before it ended; None for one that has not ended, or ended in its trial."""
+    if state.status != "canceled" or state.ended_at is None or _start(state) >= state.ended_at:
+        return None
+    return replace(state, status="active", ended_at=None, canceled_at=None, ends_at=None, cancellation_reason=None)
 
 
 def _start(state: SubscriptionState) -> int:
