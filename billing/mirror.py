@@ -77,9 +77,14 @@ def store(source_pk: int, found: Iterable[tuple[str, Mapping[str, Any]]], *, ask
     They stand as of the second before `asked` (Unix seconds), when the request was sent, and yield to later events.
     Customers' rows are locked. Raises LayoutError.
     """
+    return take([kinds.fetched(source_pk, KINDS[name], obj, asked=asked) for name, obj in found])
+
+
+def take(mentions: Iterable[Mention]) -> Applied:
+    """Bring the mirror up to date with fetched objects that are read already; as `store` does."""
     batch = _Batch()
-    for name, obj in found:
-        batch.mentions[name].append(kinds.fetched(source_pk, KINDS[name], obj, asked=asked))
+    for mention in mentions:
+        batch.mentions[mention.kind.name].append(mention)
     if batch.mentions:
         batch.lock_customers()
         batch.write()

@@ -6,6 +6,13 @@ from django.db import models
 from django.db.models import Index, Q, UniqueConstraint, Value
 
 from billing.encrypted import EncryptedTextField
+from billing.listing_models import Listing as Listing
+from billing.listing_models import ListingFinding as ListingFinding
+from billing.listing_models import ListingPart as ListingPart
+from billing.listing_models import ListingState as ListingState
+from billing.listing_models import ListingWindow as ListingWindow
+from billing.listing_models import Purpose as Purpose
+from billing.listing_models import Unposted as Unposted
 
 
 class StripeSource(models.Model):

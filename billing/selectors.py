@@ -49,6 +49,17 @@ from billing.event_facts import (
 from billing.histories import History, Step, histories, missing_of
 from billing.invoice_facts import PaidInvoice, PaidLine, first_payments, paid_invoices
 from billing.known_facts import first_paid_of
+from billing.listing_facts import (
+    Finding,
+    ListedPart,
+    ListingRow,
+    backfill_progress,
+    findings,
+    last_catch_up,
+    last_listing,
+    last_recount,
+    listing_row,
+)
 from billing.mirror import lock_customers
 from billing.refusals import RefusalRow, refusals
 
@@ -59,9 +70,12 @@ __all__ = [
     "EventDetail",
     "EventRow",
     "FetchIssue",
+    "Finding",
     "History",
     "InboxPulse",
     "InvoiceRow",
+    "ListedPart",
+    "ListingRow",
     "PaidInvoice",
     "PaidLine",
     "RefundRow",
@@ -69,6 +83,7 @@ __all__ = [
     "SourceRow",
     "Step",
     "SubscriptionRow",
+    "backfill_progress",
     "body_hashes",
     "card_expiries_of",
     "customer_pks",
@@ -80,6 +95,7 @@ __all__ = [
     "events",
     "events_by_id",
     "fetch_issues",
+    "findings",
     "first_paid_of",
     "first_payments",
     "has_events",
@@ -87,7 +103,11 @@ __all__ = [
     "in_test_mode",
     "inbox_pulse",
     "invoices_of",
+    "last_catch_up",
+    "last_listing",
     "last_payments_of",
+    "last_recount",
+    "listing_row",
     "live_source_pks",
     "lock_customers",
     "missing_of",

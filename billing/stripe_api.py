@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
+
+from billing import pacing, pages
 
 if TYPE_CHECKING:
     from stripe import StripeClient
@@ -50,7 +51,7 @@ class RateLimited(Busy):
 class Reader:
     """Reads one account no faster than Stripe allows: 100 calls a second live, 25 in test mode, 25 an endpoint.
 
-    The buckets are a process's own; whoever makes many calls does so from one process. Methods raise StripeError.
+    The pace is kept by all processes of this machine together. Methods raise StripeError.
     """
 
     def __init__(self, source: StripeSource) -> None:
@@ -100,9 +101,34 @@ class Reader:
         with _in_our_words():
             getattr(self._client.v1, kind).update(stripe_id, values)
 
+    def page(self, path: str, asked_for: Mapping[str, Any]) -> Page:
+        """Read one page of a list with these parameters; `path` is the list's address below /v1/."""
+        self._wait(path.replace("/", "."))
+        asked = int(time.time())
+        with _in_our_words():
+            answer = self._client.raw_request("get", f"/v1/{path}", **asked_for)
+        try:
+            rows, has_more = pages.read(answer.body)
+        except pages.NotAPage as error:
+            raise Busy(str(error)) from None
+        return Page(rows, has_more, asked)
+
+    def hold(self, *, seconds: float) -> None:
+        """Let no call of this account through for so long."""
+        pacing.hold(f"{self._source_pk}", seconds=seconds)
+
     def _wait(self, endpoint: str) -> None:
-        _bucket(f"{self._source_pk}", self._per_second).take()
-        _bucket(f"{self._source_pk} {endpoint}", ENDPOINT_PER_SECOND).take()
+        pacing.take(f"{self._source_pk}-{endpoint}", ENDPOINT_PER_SECOND)
+        pacing.take(f"{self._source_pk}", self._per_second)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list: each object as JSON and as received; `asked` is when (Unix seconds) it was asked for."""
+
+    rows: list[tuple[dict[str, Any], bytes]]
+    has_more: bool
+    asked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +151,6 @@ PAGE: Final = 100
 LIVE_PER_SECOND: Final = 100.0
 TEST_PER_SECOND: Final = 25.0
 ENDPOINT_PER_SECOND: Final = 25.0
-
-
-class Bucket:
-    """Lets so many calls a second through and makes the others wait; for the threads of one process."""
-
-    def __init__(self, per_second: float) -> None:
-        self._gap = 1.0 / per_second
-        self._next_at = 0.0
-        self._lock = threading.Lock()
-
-    def take(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            at = max(now, self._next_at)
-            self._next_at = at + self._gap
-        if at > now:
-            time.sleep(at - now)
-
-
-_buckets: dict[str, Bucket] = {}
-_making = threading.Lock()
-
-
-def _bucket(name: str, per_second: float) -> Bucket:
-    with _making:
-        return _buckets.setdefault(name, Bucket(per_second))
 
 
 def client(source: StripeSource, *, retries: int = RETRIES) -> StripeClient:

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.core.cache import cache
 from django.db.models import Min, Q, QuerySet
 
-from billing import fetches
+from billing import backfill, fetches, unposted
 from billing.models import EventState, StripeEvent
 from crm import outbox
 from crm.channels import CHANNELS
@@ -87,6 +87,11 @@ def is_clock_due(*, now: datetime) -> bool:
 def is_fetch_due(*, now: datetime) -> bool:
     """Say whether Stripe is to be asked for something now, or somebody waits for what it answered."""
     return fetches.is_due(now=now)
+
+
+def is_listing_due(*, now: datetime) -> bool:
+    """Say whether a list of Stripe's is to be read on now, or a customer that one told of is to be posted."""
+    return backfill.next_due(now=now) is not None or unposted.is_due(now=now)
 
 
 def is_outbox_due(*, now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from billing import fetches, inbox, mirror, owed
+from billing import backfill, fetches, inbox, listings, mirror, owed, unposted
 from billing import selectors as billing
 from billing.models import EventState, Origin, StripeEvent
 from billing.owed import Need
@@ -27,12 +28,13 @@ log = structlog.get_logger(__name__)
 BATCH_EVENTS = 400
 BATCH_CUSTOMERS = 50
 CLOCK_RETRY = timedelta(minutes=10)
+LISTING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
     """What a drain did: events taken, entries added, messages settled, rows parked, customers posted without events,
-    fetches taken up, and how much was found missing."""
+    fetches taken up, how much was found missing, and rounds of reading Stripe's lists."""
 
     events: int = 0
     entries: int = 0
@@ -41,6 +43,7 @@ class Drained:
     reposted: int = 0
     fetched: int = 0
     owed: int = 0
+    listed: int = 0
 
     def __add__(self, other: Drained) -> Drained:
         return Drained(
@@ -51,15 +54,17 @@ class Drained:
             self.reposted + other.reposted,
             self.fetched + other.fetched,
             self.owed + other.owed,
+            self.listed + other.listed,
         )
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.messages or self.reposted or self.fetched)
+        return bool(self.events or self.messages or self.reposted or self.fetched or self.listed)
 
 
 def drain_all(*, now: datetime | None = None) -> Drained:
     """Do one batch of every stage."""
-    return drain_inbox(now=now) + drain_fetches(now=now) + drain_clock(now=now) + drain_outbox(now=now)
+    done = drain_listings(now=now) + drain_inbox(now=now) + drain_unposted(now=now)
+    return done + drain_fetches(now=now) + drain_clock(now=now) + drain_outbox(now=now)
 
 
 def drain_inbox(*, now: datetime | None = None) -> Drained:
@@ -89,6 +94,50 @@ def advance(events: Sequence[StripeEvent], *, now: datetime) -> Drained:
         inbox.mark(applied.outcomes, now=now)
     parked = sum(outcome.state == EventState.PARKED for outcome in applied.outcomes.values())
     return Drained(events=len(events), entries=len(entries), parked=parked, owed=lacking)
+
+
+def drain_listings(*, now: datetime | None = None, seconds: float = LISTING_SECONDS) -> Drained:
+    """Read Stripe's lists on for a while, if there is something to read: backfills, catch-ups, recounts."""
+    listing = backfill.next_due(now=now or timezone.now())
+    if listing is None:
+        return Drained()
+    until = time.monotonic() + seconds
+    is_ours = backfill.carry_on(listing, stop=lambda: time.monotonic() > until)
+    return Drained(listed=int(is_ours))
+
+
+def drain_unposted(*, now: datetime | None = None) -> Drained:
+    """Post one batch of the customers of whom lists told something new. It is about the past: nobody is told."""
+    now = now or timezone.now()
+    pks = unposted.customers(now=now, limit=BATCH_CUSTOMERS)
+    try:
+        done = _post_listed(pks, now=now)
+    except Exception as error:
+        log.warning("posting of listed customers failed", customers=len(pks), error=type(error).__name__)
+        done = Drained()
+        for pk in pks:
+            try:
+                done += _post_listed([pk], now=now)
+            except Exception:
+                log.exception("posting failed", customer_pk=pk)
+                unposted.put_off(pk, until=now + CLOCK_RETRY)
+    if pks:
+        listings.finish(now=now)
+    return done
+
+
+def _post_listed(customer_pks: Sequence[int], *, now: datetime) -> Drained:
+    if not customer_pks:
+        return Drained()
+    with transaction.atomic():
+        billing.lock_customers(customer_pks)
+        unposted.take(customer_pks)
+        entries, lacking = _post(customer_pks, now=now, is_told=False)
+        touched = set(customer_pks)
+        matching.match_customers(touched, now=now)
+        at_risk = assessing.assess(touched, now=now)
+        outbox.owe_for(entries, touched, now=now, at_risk=at_risk)
+    return Drained(entries=len(entries), reposted=len(customer_pks), owed=lacking)
 
 
 def drain_fetches(*, now: datetime | None = None) -> Drained:

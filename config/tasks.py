@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
+from billing import catch_up as catching
 from billing import refusals
 from config import due, pipeline, repricing
 from config.nudge import Lane, enqueue, nudge
@@ -80,7 +81,7 @@ marks = Marks()
 
 # How many drains of a lane may run at once on this machine. SQLite has one writer, so more would only wait.
 # What Stripe allows is counted by the process that asks, so one asks.
-lanes: dict[Lane, int] = {"inbox": 1, "fetches": 1, "outbox": 1}
+lanes: dict[Lane, int] = {"inbox": 1, "fetches": 1, "outbox": 1, "listings": 1}
 
 
 def share_lanes(*, workers: int, has_many_writers: bool) -> None:
@@ -117,6 +118,11 @@ def run_fetches() -> int:
     return _drain("fetches", _fetches_batch, due.is_fetch_due)
 
 
+def run_listings() -> int:
+    """Read Stripe's lists, and post whom they told something new of; returns how many were posted."""
+    return _drain("listings", _listings_batch, due.is_listing_due)
+
+
 def run_outbox() -> int:
     """Send what is due; returns how much was sent (or would have been)."""
     return _drain("outbox", _outbox_batch, due.is_outbox_due)
@@ -126,6 +132,7 @@ def sweep() -> None:
     """Find what a lost nudge left. `serve` sweeps every 30 s; this one is scheduled each minute for other set-ups."""
     run_inbox()
     run_fetches()
+    run_listings()
     run_clock()
     run_repricing()
     run_outbox()
@@ -166,6 +173,20 @@ def find_drift() -> None:
         log.info("drift not looked for", reason=str(reason))
     if choices.look_again_at_all(now=now):
         nudge("outbox")
+
+
+def catch_up() -> None:
+    """Look for deliveries that were missed, and for events since the last one seen, at every source that has a key."""
+    for source in catching.sources():
+        catching.start(source, by="schedule", now=timezone.now())
+    run_listings()
+
+
+def recount() -> None:
+    """Hold every object that MRR rests on against Stripe, at every source that has a key."""
+    for source in catching.sources():
+        catching.start_recount(source, by="schedule", now=timezone.now())
+    run_listings()
 
 
 def assess_risks() -> None:
@@ -212,6 +233,16 @@ def _fetches_batch(now: datetime) -> int:
     if drained.entries:
         nudge("outbox")
     return drained.fetched + drained.reposted
+
+
+def _listings_batch(now: datetime) -> int:
+    drained = pipeline.drain_listings(now=now) + pipeline.drain_unposted(now=now)
+    nudge("inbox")  # events may have come with the lists
+    if drained.owed:
+        nudge("fetches")
+    if drained.entries:
+        nudge("outbox")
+    return drained.listed + drained.reposted
 
 
 def _outbox_batch(now: datetime) -> int:

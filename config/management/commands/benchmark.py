@@ -16,11 +16,14 @@ class Command(BaseCommand):
         "webhook: acknowledging an event beside a bare view. pipeline: all of an event, from delivery to owed work. "
         "simulate-ledger: made-up histories, delivered in any order, must end in the same books. "
         "rebuild: the whole ledger recomputed from many events. "
-        "salesforce: from events to confirmed records, and the calls they take, with 200 ms of latency in the org."
+        "salesforce: from events to confirmed records, and the calls they take, with 200 ms of latency in the org. "
+        "backfill: reading a Stripe account by its lists, with 100 ms of latency and 100 calls a second."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", choices=["webhook", "pipeline", "simulate-ledger", "rebuild", "salesforce"])
+        parser.add_argument(
+            "name", choices=["webhook", "pipeline", "simulate-ledger", "rebuild", "salesforce", "backfill"]
+        )
         parser.add_argument("--events", type=int, help="events a side and loop (2,000); rebuild: in all (1,000,000)")
         parser.add_argument("--rate", type=float, help="events a second of the open loop: webhook 200, salesforce 5")
         parser.add_argument("--seconds", type=int, default=600, help="salesforce: how long the steady rate lasts")
@@ -30,6 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--pipeline", type=int, default=1_000, help="simulate-ledger: how many of them through it")
         parser.add_argument("--seed", type=int, default=1_000_000, help="simulate-ledger: of the first history")
         parser.add_argument("--subscriptions", type=int, default=100_000, help="rebuild: that the events are of")
+        parser.add_argument("--objects", type=int, default=30_000, help="backfill: that the account holds")
         parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
 
     def handle(self, *, name: str, **options: Any) -> None:
@@ -66,6 +70,13 @@ class Command(BaseCommand):
         )
         self._table("All at once", [result["at_once"]])
         self._table("From webhook to Salesforce's answer", [result["steady"]])
+        return result
+
+    def _backfill(self, *, objects: int, **_options: Any) -> dict[str, Any]:
+        from config.benchmarks import backfill
+
+        result = backfill.run(objects=objects, tell=self.stderr.write)
+        self._table("Reading an account", [result["first"], result["again"]])
         return result
 
     def _simulate_ledger(self, *, histories: int, pipeline: int, seed: int, **_options: Any) -> dict[str, Any]:

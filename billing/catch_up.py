@@ -1,0 +1,67 @@
+"""Looks for what we were not told: each hour for missed deliveries, each night for whatever else differs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Max
+
+from billing import listings
+from billing.backfill import DAYS, EARLIEST
+from billing.models import Listing, ListingState, Origin, Purpose, StripeEvent, StripeSource
+from billing.resources import CAUGHT_UP, EVENTS, RECOUNTED, UNDELIVERED
+
+RETRIED: Final = timedelta(days=3)  # for so long Stripe itself tries to deliver an event
+ON_ITS_WAY: Final = timedelta(minutes=5)  # what was made since may still be delivered
+OVERLAP: Final = timedelta(hours=1)
+
+
+def start(source: StripeSource, *, by: str, now: datetime) -> Listing:
+    """Owe a catch-up of a source: events that Stripe could not deliver, and all events since the last one we saw.
+
+    Events are named when they are new to us, and kept as if they had been delivered; nobody is told of them.
+    """
+    until = int((now - ON_ITS_WAY).timestamp())
+    oldest = now - timedelta(days=DAYS)
+    last = _last(source.pk, Purpose.CATCH_UP)
+    undelivered = max(oldest, last.watermark_at - RETRIED) if last else oldest
+    spans = {
+        UNDELIVERED: (int(undelivered.timestamp()), until),
+        EVENTS: (int(_last_seen(source.pk, oldest=oldest).timestamp()), until),
+    }
+    assert set(spans) == set(CAUGHT_UP)
+    return listings.add(source.pk, Purpose.CATCH_UP, spans, by=by, since=undelivered, now=now)
+
+
+def start_recount(source: StripeSource, *, by: str, now: datetime) -> Listing:
+    """Owe a recount of a source: every object that MRR rests on against our rows, and the events since the last one.
+
+    What is missing or differs is named, and taken as Stripe says it now.
+    """
+    last = _last(source.pk, Purpose.RECOUNT)
+    oldest = now - timedelta(days=DAYS)
+    events_from = max(oldest, last.watermark_at - OVERLAP) if last else oldest
+    watermark = int((now - ON_ITS_WAY).timestamp())
+    spans = dict.fromkeys(RECOUNTED, (EARLIEST, watermark))
+    spans[EVENTS] = (int(events_from.timestamp()), watermark)
+    return listings.add(source.pk, Purpose.RECOUNT, spans, by=by, since=events_from, now=now)
+
+
+def sources() -> list[StripeSource]:
+    """Return the sources that can be asked: those with an API key."""
+    return list(StripeSource.objects.exclude(api_key="").order_by("pk"))
+
+
+def _last(source_pk: int, purpose: Purpose) -> Listing | None:
+    read = Listing.objects.filter(
+        source_id=source_pk, purpose=purpose, state__in=(ListingState.POSTING, ListingState.DONE)
+    )
+    return read.order_by("-watermark_at").first()
+
+
+def _last_seen(source_pk: int, *, oldest: datetime) -> datetime:
+    """When the last event was made that came to us by itself; what is newer may have been missed."""
+    ours = StripeEvent.objects.filter(source_id=source_pk, origin=Origin.WEBHOOK)
+    seen = ours.aggregate(at=Max("created_at"))["at"]
+    return max(oldest, seen) if seen else oldest

@@ -1,0 +1,206 @@
+"""A backfill reads everything from Stripe's lists, once, within the limits, and tells nobody."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from billing import backfill, selectors, sources
+from billing.models import Customer, Listing, Snapshot, StripeEvent, Subscription
+from crm.models import Message
+from mrr.models import LedgerEntry
+from tests import builders
+from tests.builders import DAY
+from tests.fakes.stripe import FakeStripe
+from tests.scenario import Scenario, seconds, standing
+
+pytestmark = pytest.mark.django_db
+
+KEY = "rk_live_0123456789"
+NOW = int(timezone.now().timestamp())
+JAN = seconds("2026-01-10")
+
+
+@pytest.fixture
+def stripe(settings: Any, tmp_path: Any) -> Iterator[FakeStripe]:
+    settings.DATA_DIR = tmp_path
+    with FakeStripe(key=KEY, livemode=True) as fake:
+        settings.STRIPE_API_BASE = fake.url
+        yield fake
+
+
+@pytest.fixture
+def scenario(stripe: FakeStripe) -> Scenario:
+    made = Scenario()
+    sources.add(made.source.slug, api_key=KEY)
+    made.source.refresh_from_db()
+    return made
+
+
+def run(slug: str = "acme", **options: Any) -> dict[str, Any]:
+    """Run the command; returns the JSON of its last line."""
+    out = StringIO()
+    try:
+        call_command("backfill", slug, stdout=out, **options)
+    except SystemExit as end:
+        assert end.code == 1
+    return dict(json.loads(out.getvalue().splitlines()[-1]))
+
+
+def company(stripe: FakeStripe, count: int, *, seed: int = 1) -> None:
+    """So many customers at Stripe, each with a subscription, some of them ended, and some with an invoice."""
+    chance = random.Random(seed)
+    for number in range(count):
+        at = JAN + chance.randrange(200) * DAY
+        stripe.add(builders.customer(f"cus_{number:05d}", at=at, livemode=True))
+        sub = builders.subscription(f"sub_{number:05d}", customer=f"cus_{number:05d}", at=at + 60, livemode=True)
+        sub["items"]["data"][0] |= {"id": f"si_{number:05d}", "quantity": number % 7 + 1}
+        if number % 5 == 0:
+            sub |= {"status": "canceled", "ended_at": at + 30 * DAY, "canceled_at": at + 30 * DAY}
+        stripe.add(sub)
+        if number % 3 == 0:
+            invoice = builders.invoice(f"in_{number:05d}", customer=f"cus_{number:05d}", at=NOW - number, status="paid")
+            stripe.add(invoice | {"livemode": True})
+
+
+def books() -> list[tuple[Any, ...]]:
+    """The standing ledger, whatever its keys and causes are."""
+    rows = LedgerEntry.objects.filter(reverses=None, reversed_by=None).order_by("customer__stripe_id", "effective_at")
+    return list(rows.values_list("customer__stripe_id", "effective_at", "type", "reason", "currency", "amount_micros"))
+
+
+def counts() -> tuple[int, ...]:
+    return tuple(model.objects.count() for model in (Customer, Subscription, Snapshot, LedgerEntry, StripeEvent))
+
+
+def test_everything_is_read_and_proved_to_be_kept(scenario, stripe):
+    company(stripe, 20)
+
+    found = run()
+
+    assert (found["state"], found["complete"], found["differing"]) == ("done", True, 0)
+    assert found["listed"] == found["kept"] == 20 + 20 + 7
+    assert found["lists"]["subscriptions"] | {"kept": 20, "new": 20, "is_done": True} == found["lists"]["subscriptions"]
+    assert LedgerEntry.objects.filter(type="new").count() == 20
+
+
+def test_history_is_dated_by_what_subscriptions_say_of_themselves(scenario, stripe):
+    stripe.add(builders.customer(at=JAN))
+    stripe.add(builders.subscription(at=JAN, status="canceled", ended_at=JAN + 90 * DAY, canceled_at=JAN + 80 * DAY))
+
+    run()
+
+    assert [(e.type, int(e.effective_at.timestamp()), e.amount_micros) for e in standing("cus_1", scenario.source)] == [
+        ("new", JAN, 1000 * 10**6),
+        ("churn", JAN + 90 * DAY, -1000 * 10**6),
+    ]
+
+
+def test_a_second_backfill_changes_nothing(scenario, stripe):
+    company(stripe, 10)
+    run()
+    before, rows = books(), counts()
+
+    found = run()
+
+    assert (books(), counts()) == (before, rows)
+    assert found["complete"]
+    assert all(part["new"] == part["differing"] == 0 for part in found["lists"].values())
+
+
+def test_nobody_is_told_of_what_a_backfill_learns(scenario, stripe):
+    at = NOW - 3600
+    stripe.add(builders.customer(at=at))
+    stripe.add(builders.subscription(at=at))
+    stripe.add_event(
+        builders.event("customer.subscription.created", builders.subscription(at=at), at=at, livemode=True)
+    )
+
+    run()
+
+    assert [(e.type, e.is_live) for e in standing("cus_1", scenario.source)] == [("new", False)]
+    assert not Message.objects.exists()
+
+
+def test_a_dry_run_says_what_would_be_new_and_changes_nothing(scenario, stripe):
+    company(stripe, 5)
+
+    found = run(dry_run=True)
+
+    assert found["lists"]["customers"]["new"] == 5
+    assert counts() == (0, 0, 0, 0, 0)
+
+
+def test_webhooks_that_arrive_meanwhile_make_no_double_entry(scenario, stripe):
+    """Told by an event before its page, after its page, and changed after it was listed."""
+    subs = [builders.subscription(f"sub_{n}", customer=f"cus_{n}", at=NOW - 5 * DAY, livemode=True) for n in range(3)]
+    created = [builders.event("customer.subscription.created", sub, at=sub["created"], livemode=True) for sub in subs]
+    for sub in subs:
+        stripe.add(builders.customer(sub["customer"], at=sub["created"], livemode=True))
+        stripe.add(sub)
+    grown = {**subs[2], "items": {**subs[2]["items"], "data": [builders.item(quantity=3)]}}
+    scenario.arrives([created[0]])
+    listing = backfill.start(scenario.source.pk, by="test")
+    backfill.carry_on(listing)
+    updated = builders.event(
+        "customer.subscription.updated", grown, at=int(time.time()), before={"items": subs[2]["items"]}, livemode=True
+    )
+    stripe.add(grown)
+    scenario.arrives([created[1], updated])
+    run()
+
+    assert [row[0:1] + row[2:3] + row[5:] for row in books()] == [
+        ("cus_0", "new", 10**9),
+        ("cus_1", "new", 10**9),
+        ("cus_2", "new", 10**9),
+        ("cus_2", "expansion", 2 * 10**9),
+    ]
+
+
+def test_a_key_without_a_right_leaves_that_list_out_and_says_so(scenario, stripe):
+    company(stripe, 2)
+    rights = {"product_read", "plan_read", "coupon_read", "customer_read", "subscription_read", "event_read"}
+    stripe.add_key("rk_live_narrow0000", rights)
+    sources.add(scenario.source.slug, api_key="rk_live_narrow0000")
+
+    found = run()
+
+    assert not found["complete"]
+    refused = {name for name, part in found["lists"].items() if part["code"] == "missing_permission"}
+    assert refused == {"payouts", "charges", "refunds", "disputes", "invoices", "open invoices"}
+    assert found["lists"]["subscriptions"]["kept"] == 2
+
+
+def test_without_a_key_it_stops_and_says_so(scenario, stripe):
+    sources.add("other", label="Other", signing_secrets=["whsec_other_000000000"])
+
+    found = run("other")
+
+    assert (found["state"], found["complete"]) == ("stopped", False)
+    progress = selectors.backfill_progress(Listing.objects.get().source_id)
+    assert progress is not None
+    assert progress.code == "no_api_key"
+
+
+@pytest.mark.parametrize("is_event_first", [True, False])
+def test_an_end_that_an_event_told_of_has_a_life_before_it_once_it_is_listed(scenario, stripe, is_event_first):
+    ended = builders.subscription(at=JAN, status="canceled", ended_at=NOW - DAY, canceled_at=NOW - DAY, livemode=True)
+    stripe.add_all([builders.customer(at=JAN, livemode=True), ended])
+    told = builders.event("customer.subscription.deleted", ended, at=NOW - DAY, livemode=True)
+
+    if is_event_first:
+        scenario.arrives([told])
+        assert books() == []
+    run()
+    if not is_event_first:
+        scenario.arrives([told])
+
+    assert [(row[2], int(row[1].timestamp())) for row in books()] == [("new", JAN), ("churn", NOW - DAY)]
