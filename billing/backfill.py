@@ -147,7 +147,7 @@ def _settle(progress: listings.Progress, each: Open, future: Future[tuple[Page, 
     except (stripe_api.Busy, stripe_api.WrongKey) as error:
         return error
     except stripe_api.StripeError as error:  # this list is not for us: the others are
-        code = "missing_permission" if isinstance(error, stripe_api.NotAllowed) else "refused"
+        code = "missing_permission" if isinstance(error, stripe_api.NotAllowed) else "list_refused"
         progress.refuse(each, code=code, error=str(error), now=timezone.now())
         return None
     with transaction.atomic():
@@ -162,7 +162,7 @@ def _put_off(listing: Listing, error: Exception) -> None:
     if isinstance(error, stripe_api.WrongKey):
         listings.end(listing, code="wrong_api_key", error=told, now=now)
     elif listing.attempts + 1 >= ATTEMPTS:
-        listings.end(listing, code="failed", error=told, now=now)
+        listings.end(listing, code="listing_failed", error=told, now=now)
     else:
         seconds = 2 ** (listing.attempts + 2) * random.uniform(0.75, 1.25)
         later = now + timedelta(seconds=seconds)

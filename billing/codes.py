@@ -156,4 +156,18 @@ FETCHES: Final[Help] = {
     ),
 }
 
-CODES: Final[Help] = {**REFUSALS, **EVENTS, **FETCHES}
+# Why Stripe's lists were not read
+LISTINGS: Final[Help] = {
+    "list_refused": (
+        "Stripe refuses a list",
+        "Stripe does not answer one of the lists as we ask for it; the other lists were read.",
+        "See what Stripe said beside the list. If the account lacks that product, nothing is missing.",
+    ),
+    "listing_failed": (
+        "Reading Stripe's lists was given up",
+        "Stripe, or our database, failed eight times in a row while the lists were read.",
+        "See the error, mend its cause, and start it again: it goes on where it stopped.",
+    ),
+}
+
+CODES: Final[Help] = {**REFUSALS, **EVENTS, **FETCHES, **LISTINGS}

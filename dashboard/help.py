@@ -62,7 +62,7 @@ SECTIONS: Final = (
     Section("Where figures differ", _topics(mrr.DIFFERENCES)),
     Section("Deliveries from Stripe", _topics(billing.REFUSALS)),
     Section("Stripe events", _topics(billing.EVENTS)),
-    Section("Reading from Stripe", _topics(billing.FETCHES)),
+    Section("Reading from Stripe", _topics({**billing.FETCHES, **billing.LISTINGS})),
     Section("Customers without an Account", _topics(crm.UNMATCHED)),
     Section("Outgoing work", _topics(crm.WORK)),
     Section("Which Opportunity", _topics(crm.OPPORTUNITIES)),
