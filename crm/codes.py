@@ -100,6 +100,21 @@ WORK: Final[Help] = {
         "What it would tell of did not hold: the movement was reversed or the invoice is not paid after all.",
         "Nothing to do.",
     ),
+    "no_receiver": (
+        "Nobody to tell",
+        "The address or channel for alerts was taken out of the settings.",
+        "Nothing to do.",
+    ),
+    "mail_refused": (
+        "The mail server refused the addresses",
+        "An address for alerts is wrong, or the server may not send to it.",
+        "Correct the addresses under Salesforce, Rules, then retry.",
+    ),
+    "mail_unreachable": (
+        "The mail server does not take messages",
+        "It could not be reached, or did not let us in.",
+        "Nothing to do: it is tried again. If it stays, check EMAIL_URL.",
+    ),
     "came_back": ("The customer pays again", "There is no loss to tell of any more.", "Nothing to do."),
     "too_old": (
         "Older than 72 hours",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
-from crm import accounts, matching, outbox
+from crm import accounts, alerts, matching, outbox
 from crm.channels.kinds import ChannelError, Permanent, Wait
 from crm.channels.salesforce import oauth
 from crm.channels.salesforce.errors import scrubbed
@@ -271,6 +271,7 @@ def _take(org: SalesforceOrg, answer: dict[str, Any], *, mode: str, now: datetim
     A first login that leads nowhere leaves nothing behind. Raises NotConnected.
     """
     was_there = org.pk is not None
+    stopped_at = _stopped_at(org)
     was_live = org.mode == Mode.LIVE and org.api_version != ""
     oauth.take(org, answer, now=now)
     # A rotated refresh token works once: whatever happens next, the new one is kept.
@@ -302,6 +303,14 @@ def _take(org: SalesforceOrg, answer: dict[str, Any], *, mode: str, now: datetim
         outbox.org_connected()
         if org.mode == Mode.LIVE and not was_live:
             outbox.send_for_real(now=now)
+        if stopped_at is not None:
+            alerts.over(org.pk, alerts.LOGIN, since=stopped_at, now=now)
+
+
+def _stopped_at(org: SalesforceOrg) -> datetime | None:
+    """Return since when the connection that is there waits for a person."""
+    stopped = SalesforceOrg.objects.filter(pk=org.pk).exclude(error_code="")
+    return stopped.values_list("error_at", flat=True).first()
 
 
 def _learn(org: SalesforceOrg, *, now: datetime) -> None:

@@ -65,6 +65,10 @@ class SalesforceOrg(models.Model):
     )
     compared_to = models.DateTimeField(null=True, help_text="what others changed there before this was compared")
     log_days = models.PositiveIntegerField(default=400, help_text="how long writes stay with request and response")
+    alert_email = models.CharField(
+        max_length=500, blank=True, help_text="told when sending stops and goes on; commas between addresses"
+    )
+    alert_channel = models.CharField(max_length=80, blank=True, help_text="Slack channel told the same")
     is_demo = models.BooleanField(default=False, help_text="records what it would send; there is no org behind it")
     created_at = models.DateTimeField(auto_now_add=True)
 

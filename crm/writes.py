@@ -84,4 +84,5 @@ def _before(row: SyncRecord) -> dict[str, Any] | None:
 
 
 def _told_as(row: Any) -> str:
-    return "Slack" if row.channel == "slack" else {"closed_won": "FeedItem"}.get(row.topic, "Task")
+    elsewhere = {"slack": "Slack", "email": "E-mail"}
+    return elsewhere.get(row.channel) or {"closed_won": "FeedItem"}.get(row.topic, "Task")

@@ -37,7 +37,8 @@ __all__ = [
     "WouldSend",
 ]
 
+from crm.channels.email import EmailChannel
 from crm.channels.salesforce import SalesforceChannel
 from crm.channels.slack import SlackChannel
 
-CHANNELS: list[Channel] = [SalesforceChannel(), SlackChannel()]
+CHANNELS: list[Channel] = [SalesforceChannel(), SlackChannel(), EmailChannel()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS = 10
 TOLD = frozenset({"new", "reactivation"})
+ALERT = "alert"
 TRY_AGAIN = frozenset(
     "ratelimited rate_limited internal_error fatal_error service_unavailable request_timeout invalid_auth not_authed "
     "token_revoked token_expired account_inactive".split()
@@ -25,14 +26,14 @@ TRY_AGAIN = frozenset(
 
 
 class SlackChannel:
-    """Carries messages to one channel. Shadow covers Slack too: it tells only while Salesforce is live."""
+    """Carries messages to Slack's channels. Shadow covers Slack too: only alerts go while Salesforce is not live."""
 
     name = "slack"
     work = "messages"
     batch = 50
 
     def is_open(self, *, now: datetime) -> bool:
-        return is_configured()
+        return bool(settings.SLACK_BOT_TOKEN)
 
     def deliver(self, parcel: Parcel, *, now: datetime) -> dict[int, Outcome]:
         """Tell each message as its movement stands now; one that was taken back, or is too old, is dropped."""
@@ -41,10 +42,12 @@ class SlackChannel:
         outcomes: dict[int, Outcome] = {}
         is_live = SalesforceOrg.objects.filter(mode=Mode.LIVE, is_demo=False).exists()
         stopped: ChannelError | None = None
-        for pk, body in _bodies(parcel.rows, now=now).items():
+        alerts = [row for row in parcel.rows if row.topic == ALERT]
+        wins = tuple(row for row in parcel.rows if row.topic != ALERT)
+        for pk, body in (_alert_bodies(alerts) | _bodies(wins, now=now)).items():
             if isinstance(body, Dropped):
                 outcomes[pk] = body
-            elif not is_live:
+            elif not is_live and pk not in {row.ref for row in alerts}:
                 outcomes[pk] = WouldSend(body)
             elif stopped is not None:
                 outcomes[pk] = stopped
@@ -82,6 +85,22 @@ def _bodies(rows: tuple[Message, ...], *, now: datetime) -> dict[int, dict[str, 
             account = accounts.get(movement.customer_pk)
             bodies[ref] = _body(movement, account.name if account else "")
     return bodies
+
+
+def _alert_bodies(rows: Sequence[Message]) -> dict[int, dict[str, Any] | Dropped]:
+    from crm.channels.salesforce import current_org
+    from crm.messages import escaped
+
+    org = current_org()
+    if org is None or not org.alert_channel:
+        return {row.ref: Dropped("no_receiver", "No channel for alerts is set any more.") for row in rows}
+    return {
+        row.ref: {
+            "channel": org.alert_channel,
+            "text": "\n".join(escaped(row.body[name]) for name in ("title", "text", "url")),
+        }
+        for row in rows
+    }
 
 
 def _body(movement: Movement, account: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ TOPICS = {
     "win_back": "Win-back Task",
     "payment": "Payment Task",
     "late_match": "Summary Task",
+    "alert": "Alert",
 }
 MESSAGE_STATES = {
     "": "All",
@@ -170,7 +171,7 @@ def _message(row: crm.MessageRow, connection: crm.Connection | None, *, sees: bo
     note = row.error if row.state in ("held", "dropped") or (row.error and row.explanation is None) else ""
     return MessageLine(
         row.ref,
-        (row.customer_name if sees else "") or row.customer_id or row.dedupe_key,
+        (row.customer_name if sees else "") or row.customer_id or _title(row),
         reverse("dashboard:customer", args=[row.customer_pk]) if row.customer_pk else "",
         TOPICS.get(row.topic, row.topic.replace("_", " ").capitalize()),
         row.channel,
@@ -185,6 +186,12 @@ def _message(row: crm.MessageRow, connection: crm.Connection | None, *, sees: bo
         row.attempts,
         row.due_at,
     )
+
+
+def _title(row: crm.MessageRow) -> str:
+    """Name a message that is about no customer."""
+    said = str(row.body.get("title") or row.body.get("text") or "") if row.topic == "alert" else ""
+    return said.split("\n")[0] or row.dedupe_key
 
 
 # ---- what others edited ----

@@ -9,6 +9,7 @@ import structlog
 from django.db import transaction
 from django.db.models import F, Sum
 
+from crm import alerts
 from crm.channels.kinds import Wait
 from crm.channels.salesforce import pace
 from crm.models import ApiHour, SalesforceOrg
@@ -88,7 +89,8 @@ def heard(org: SalesforceOrg, *, used: int, limit: int, now: datetime) -> None:
     SalesforceOrg.objects.filter(pk=org.pk).update(calls_used=used, calls_limit=limit, calls_at=now)
     if pace.is_spent(used=used, limit=limit, reserve=org.reserve_calls):
         _stop(org, now)
-    elif SalesforceOrg.objects.filter(pk=org.pk, stopped_at__isnull=False).update(stopped_at=None, paused_until=None):
+    elif since := _go_on(org):
+        alerts.over(org.pk, alerts.RESERVE, since=since, now=now)
         log.info("salesforce calls are free again", used=used, limit=limit, reserve=org.reserve_calls)
 
 
@@ -135,7 +137,17 @@ def _stop(org: SalesforceOrg, now: datetime) -> None:
     first = SalesforceOrg.objects.filter(pk=org.pk, stopped_at__isnull=True).update(stopped_at=now)
     SalesforceOrg.objects.filter(pk=org.pk).update(paused_until=now + LOOK_AGAIN)
     if first:
+        alerts.stopped(org.pk, alerts.RESERVE, _words(org), at=now)
         log.error("salesforce calls stopped at the reserve", used=org.calls_used, limit=org.calls_limit)
+
+
+def _go_on(org: SalesforceOrg) -> datetime | None:
+    """Open the lane again; returns since when it was closed to the one worker that opened it."""
+    since = SalesforceOrg.objects.filter(pk=org.pk).values_list("stopped_at", flat=True).first()
+    if since is None:
+        return None
+    opened = SalesforceOrg.objects.filter(pk=org.pk, stopped_at=since).update(stopped_at=None, paused_until=None)
+    return since if opened else None
 
 
 def _words(org: SalesforceOrg) -> str:

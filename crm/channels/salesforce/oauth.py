@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import structlog
 from django.db.models import Q
 
+from crm import alerts
 from crm.channels.kinds import ChannelError, Permanent, Transient, Wait
 from crm.channels.salesforce.errors import scrubbed
 from crm.models import SalesforceOrg
@@ -98,6 +99,7 @@ def stop(org_pk: int, code: str, text: str, *, now: datetime) -> None:
         error_code=code, error=text, error_at=now, access_token="", paused_until=None, app_known_by=None
     )
     if first:
+        alerts.stopped(org_pk, alerts.LOGIN, text, at=now)
         log.error("salesforce must be connected again", org=org_pk, code=code, reason=text)
 
 

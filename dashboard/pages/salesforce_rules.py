@@ -1,0 +1,163 @@
+"""Salesforce rules: what a payment leaves there, where Amounts come from, the day's calls, who is told of a stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods, require_POST
+
+from crm import rules
+from dashboard.pages import shared
+from dashboard.roles import Ability, requires
+
+SHOWN = 20
+PAYMENT_TASKS = (("first_invoice", "The first invoice of a subscription"), ("every", "Every invoice"), ("none", "None"))
+AMOUNT_FROM = (("arr", "ARR"), ("first_invoice", "The first invoice"))
+# As the page names them; the log of changes does, too.
+LABELS = {
+    "payment_tasks": "Paid invoices that leave a completed Task",
+    "amount_from": "Amount of an Opportunity we win",
+    "makes_opportunities": "Make an Opportunity where none fits",
+    "write_allowance": "Writing calls a day",
+    "read_allowance": "Reading calls a day",
+    "reserve_calls": "Calls left to others",
+    "log_days": "Days that writes are kept",
+    "alert_email": "Addresses",
+    "alert_channel": "Slack channel",
+}
+
+
+def _count(name: str, hint: str, *, least: int = 0, most: int = 1_000_000) -> forms.IntegerField:
+    return forms.IntegerField(label=LABELS[name], min_value=least, max_value=most, help_text=hint)
+
+
+class OrgForm(forms.Form):
+    """The connection's own rules."""
+
+    makes_opportunities = forms.BooleanField(
+        label=LABELS["makes_opportunities"],
+        required=False,
+        help_text="Else a person is asked, on the Unmatched page.",
+    )
+    write_allowance = _count(
+        "write_allowance", "As they come to an end, sending slows; they are never passed.", least=24
+    )
+    read_allowance = _count("read_allowance", "300 of them read Accounts and Contacts.", least=300)
+    reserve_calls = _count("reserve_calls", "Of the org's daily calls. When only these are left, sending stops.")
+    log_days = _count("log_days", "With request and answer, for the log.", least=1, most=3650)
+    alert_email = forms.CharField(
+        label=LABELS["alert_email"],
+        required=False,
+        max_length=500,
+        help_text="Told when sending stops, and when it goes on. Commas between several.",
+    )
+    alert_channel = forms.CharField(
+        label=LABELS["alert_channel"],
+        required=False,
+        max_length=80,
+        help_text="Told the same; such as #revops. The bot must be a member.",
+    )
+
+    def clean_alert_email(self) -> str:
+        found = [one.strip() for one in self.cleaned_data["alert_email"].split(",") if one.strip()]
+        for one in found:
+            try:
+                validate_email(one)
+            except ValidationError:
+                raise ValidationError(f"'{one}' is not an e-mail address.") from None
+        return ", ".join(found)
+
+
+class SourceForm(forms.Form):
+    """The rules of one source."""
+
+    payment_tasks = forms.ChoiceField(
+        label=LABELS["payment_tasks"], choices=PAYMENT_TASKS, help_text="With amount, lines and their periods."
+    )
+    amount_from = forms.ChoiceField(
+        label=LABELS["amount_from"], choices=AMOUNT_FROM, help_text="Written once; later invoices never change it."
+    )
+
+
+@requires(Ability.CONNECT)
+@require_http_methods(["GET", "POST"])
+def salesforce_rules(request: HttpRequest) -> HttpResponseBase:
+    """Show the rules, or set the connection's own."""
+    if request.method != "POST":
+        return _page(request)
+    form = OrgForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form=form)
+    try:
+        _say(request, rules.change_org(form.cleaned_data, by=request.user.get_username()))
+    except rules.NoOrg as error:
+        messages.error(request, str(error))
+    return redirect("dashboard:salesforce_rules")
+
+
+@requires(Ability.CONNECT)
+@require_POST
+def source_rules(request: HttpRequest, pk: int) -> HttpResponse:
+    """Set the rules of one source."""
+    form = SourceForm(request.POST, prefix=str(pk))
+    if not form.is_valid() or pk not in {one.pk for one in rules.of_sources()}:
+        messages.error(request, "This is not one of the choices, so nothing was changed.")
+    else:
+        _say(request, rules.change_source(pk, form.cleaned_data, by=request.user.get_username()))
+    return redirect("dashboard:salesforce_rules")
+
+
+@requires(Ability.CONNECT)
+@require_POST
+def try_alerts(request: HttpRequest) -> HttpResponse:
+    """Send a trial alert to whoever would be told."""
+    try:
+        count = rules.try_alerts(by=request.user.get_username(), now=shared.now_of(request))
+    except rules.NoOrg as error:
+        messages.error(request, str(error))
+    else:
+        if count:
+            messages.success(request, "On its way. The messages of the Salesforce sync page say what became of it.")
+        else:
+            messages.error(request, "Nobody would be told: name an address, or a Slack channel and SLACK_BOT_TOKEN.")
+    return redirect("dashboard:salesforce_rules")
+
+
+def _say(request: HttpRequest, changed: list[str]) -> None:
+    if changed:
+        messages.success(request, f"Changed: {', '.join(LABELS[name].lower() for name in changed)}.")
+    else:
+        messages.info(request, "Nothing was different, so nothing was changed.")
+
+
+def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
+    org = rules.of_org()
+    form = form or OrgForm(initial=org or {})
+    answer = shared.page(
+        request,
+        "dashboard/salesforce_rules.html",
+        {
+            "is_connected": org is not None,
+            "sources": [(one, SourceForm(initial=_initial(one), prefix=str(one.pk))) for one in rules.of_sources()],
+            "opportunities": [form["makes_opportunities"]],
+            "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
+            "alerts": [form["alert_email"], form["alert_channel"]],
+            "has_errors": bool(form.errors),
+            "changes": [(one, LABELS.get(one.field, one.field)) for one in rules.last_changes(limit=SHOWN)],
+        },
+        name="Salesforce rules",
+        now=shared.now_of(request),
+    )
+    answer.status_code = 422 if form.errors else 200
+    return answer
+
+
+def _initial(one: rules.SourceRow) -> dict[str, Any]:
+    return {"payment_tasks": one.payment_tasks, "amount_from": one.amount_from}
