@@ -28,6 +28,7 @@ JOBS = (
     Job("catch up", "config.tasks.catch_up", cron="25 * * * *"),
     Job("recount", "config.tasks.recount", cron="50 1 * * *"),
     Job("find drift", "config.tasks.find_drift", cron="40 1 * * *"),
+    Job("patrol records", "config.tasks.patrol_records", cron="*/5 2,3 * * *"),
     Job("assess risks", "config.tasks.assess_risks", cron="20 */6 * * *"),
     Job("keep rates", "config.tasks.keep_rates", cron="35 0,16 * * *"),
     Job("clear old", "config.tasks.clear_old", cron="10 3 * * *"),

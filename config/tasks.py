@@ -19,7 +19,7 @@ from billing import catch_up as catching
 from billing import refusals
 from config import due, pipeline, repricing
 from config.nudge import Lane, enqueue, nudge
-from crm import assessing, choices, connections, converted, drift, matching, shadow, writes
+from crm import assessing, choices, connections, converted, drift, matching, patrol, shadow, writes
 from mrr import check, ecb, fx, seals
 from mrr.days import day_of
 from mrr.engine.rates import Origin
@@ -187,6 +187,14 @@ def recount() -> None:
     for source in catching.sources():
         catching.start_recount(source, by="schedule", now=timezone.now())
     run_listings()
+
+
+def patrol_records() -> None:
+    """Go a little further over all that we wrote, while this night's round is not done."""
+    try:
+        patrol.take_turn(now=timezone.now())
+    except drift.NotChecked as reason:
+        log.info("records not patrolled", reason=str(reason))
 
 
 def assess_risks() -> None:

@@ -67,7 +67,7 @@ def check(*, now: datetime, everything: bool = False) -> Checked:
     Talks to Salesforce with no transaction open. Fields that we write once (the stage, date and amount of a won
     Opportunity) are the rep's from then on and not compared; records with a newer value on its way neither.
     """
-    org = _comparable(now)
+    org = comparable(now)
     since = None if everything or org.compared_to is None else org.compared_to - OVERLAP
     done = Checked(gone=_written_since())
     from crm.channels.salesforce import mapping
@@ -84,7 +84,8 @@ def check(*, now: datetime, everything: bool = False) -> Checked:
     return done
 
 
-def _comparable(now: datetime) -> SalesforceOrg:
+def comparable(now: datetime) -> SalesforceOrg:
+    """Return the org if it can be compared with now; raises NotChecked."""
     from crm.channels.salesforce import budget
 
     org = SalesforceOrg.objects.order_by("pk").first()
@@ -111,12 +112,11 @@ def _check_kind(
     from crm.channels.salesforce import reading
 
     sobject = SOBJECTS[kind]
-    compared = [one.name for one in names.NEEDED if one.sobject == sobject and one.name not in BOOKED]
     found = reading.changed_by_others(
         client,
         mapped,
         sobject,
-        compared,
+        compared(kind),
         our_user_id=client.org.integration_user_id,
         since=since,
         holding=MARKS[kind],
@@ -124,11 +124,26 @@ def _check_kind(
     )
     done = Checked()
     for chunk in _chunks(found):
-        done += _compare(kind, chunk, now=now)
+        done += compare(kind, chunk, now=now)
     return done
 
 
-def _compare(kind: RecordKind, found: Sequence[There], *, now: datetime) -> Checked:
+def compared(kind: RecordKind) -> list[str]:
+    """Return our names of the fields that are compared: what we write once is the rep's from then on."""
+    return [one.name for one in names.NEEDED if one.sobject == SOBJECTS[kind] and one.name not in BOOKED]
+
+
+def suspects(kind: RecordKind, found: Sequence[There]) -> list[str]:
+    """Return the ids of living records that differ from what we wrote."""
+    rows = _ours(kind, found)
+    return [
+        one.id
+        for one in found
+        if not one.is_deleted and (row := rows.get(_key_of(kind, one))) is not None and _differences(row, one)
+    ]
+
+
+def compare(kind: RecordKind, found: Sequence[There], *, now: datetime) -> Checked:
     """Write down the differences of some records, and close those that agree again."""
     rows = _ours(kind, found)
     with transaction.atomic():

@@ -64,6 +64,8 @@ class SalesforceOrg(models.Model):
         default=False, help_text="where a subscription fits none, one is made; else a person is asked"
     )
     compared_to = models.DateTimeField(null=True, help_text="what others changed there before this was compared")
+    patrolled = models.JSONField(default=dict, help_text="{kind: key of the record up to which this round compared}")
+    patrolled_at = models.DateTimeField(null=True, help_text="when the last round over all records ended")
     log_days = models.PositiveIntegerField(default=400, help_text="how long writes stay with request and response")
     alert_email = models.CharField(
         max_length=500, blank=True, help_text="told when sending stops and goes on; commas between addresses"

@@ -101,6 +101,15 @@ class Client:
             lambda sf: sf.restful(path, params=params, method=method, **options), is_write=method != "GET"
         )
 
+    def retrieve(self, sobject: str, ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any] | None]:
+        """Return up to 2,000 records by their ids, None for each that is gone or may not be seen. One reading call."""
+        body = {"ids": list(ids), "fields": list(fields)}
+        path = f"composite/sobjects/{sobject}"
+        found = self._call(lambda sf: sf.restful(path, method="POST", json=body), is_write=False)
+        if not isinstance(found, list) or len(found) != len(ids):
+            raise Transient("UNREADABLE_ANSWER", "Salesforce's answer does not speak of each record.")
+        return found
+
     def upload(self, path: str, parts: dict[str, tuple[str | None, bytes, str]]) -> Any:
         """Post a form of several parts, each (file name, content, content type); the header of this call alone."""
         return self._call(

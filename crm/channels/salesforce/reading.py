@@ -39,6 +39,13 @@ def by_values(
         yield from _read(client, mapped, sobject, names, where)
 
 
+def by_ids(client: Client, mapped: FieldMap, sobject: str, names: Sequence[str], *, ids: Sequence[str]) -> list[There]:
+    """Return the living records of up to 2,000 ids, without who changed them. One call."""
+    theirs = dict.fromkeys(mapped.name(sobject, name) for name in names)
+    columns = ["Id", *(name for name in theirs if name and name != "Id"), "SystemModstamp"]
+    return [_there(one, mapped, sobject, names) for one in client.retrieve(sobject, ids, columns) if one]
+
+
 def changed_by_others(
     client: Client,
     mapped: FieldMap,
