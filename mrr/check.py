@@ -5,17 +5,13 @@ All parts go through their rows in slices: the command does them in one go, the 
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import multiprocessing
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from django.db import connection, connections, transaction
 
@@ -23,13 +19,13 @@ from billing import selectors as billing
 from mrr import as_closed, books, fx, ledger, links, policies, rollups, seals, tampering
 from mrr.engine.movements import Movement, Replay, reconcile
 from mrr.engine.policy import MetricPolicy
+from mrr.fingerprints import Held, Lines, fingerprint_line, one_view
 from mrr.models import BookRollup, CheckRun, CohortRollup, CustomerBalance, LedgerEntry, MonthRollup
 from mrr.rollups import Standing
 
 CHUNK = 200
 RANGE = 2_000  # customers of one piece of work where processes recount side by side
 PARTS: Final = ("customers", "entries", "seals", "months", "events", "sums")
-LINES_IN_MEMORY = 200_000
 # Customers found wrong are remembered, to tell what their sums should be. Beyond so many nobody reads on.
 WRONG_CUSTOMERS = 1_000
 KEPT_FINDINGS = 100
@@ -71,7 +67,7 @@ def check(
     closes that were changed stay as they are. With several `processes` customers are recounted side by side.
     """
     run = _Run(now, as_of, repair, tell, policies.current())
-    with _Lines() as lines:
+    with Lines() as lines:
         run.lines = lines
         for part in parts:
             after: int | None = 0
@@ -124,31 +120,6 @@ def last_run() -> CheckRun | None:
     return CheckRun.objects.filter(finished_at__isnull=False).order_by("-pk").first()
 
 
-def fingerprint(lines: Iterable[str]) -> str:
-    """Return the SHA-256 of the standing ledger's lines, sorted, each ended by a newline."""
-    digest = hashlib.sha256()
-    for line in sorted(lines):
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
-
-
-def fingerprint_line(source_slug: str, customer_id: str, movement: Movement) -> str:
-    """Write one standing entry as the fingerprint reads it."""
-    items = ",".join(sorted(f"{line.item}:{line.micros}" for line in movement.lines))
-    return "\t".join(
-        (
-            source_slug,
-            customer_id,
-            movement.currency,
-            str(movement.effective_at),
-            movement.type,
-            movement.reason,
-            str(movement.micros),
-            items,
-        )
-    )
-
-
 # ---- one step of one part ----
 
 
@@ -164,7 +135,7 @@ class _Run:
     customers: int = 0
     differences: int = 0
     wrong: set[int] = field(default_factory=set)
-    lines: _Lines | _Held | None = None
+    lines: Lines | Held | None = None
     chain: tampering.Chain = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,7 +152,7 @@ def _step(run: _Run, part: str, after: int) -> int | None:
         return _recount(run, after)
     if part == "sums":
         return _sums(run, after) if run.as_of is None else None
-    with _one_view():
+    with one_view():
         if part == "entries":
             return tampering.entries(after, run.chain, run.tell)
         if part == "events":
@@ -209,7 +180,7 @@ def _recount_these(run: _Run, pks: Sequence[int]) -> None:
         with transaction.atomic():
             billing.lock_customers(pks)
             run.differences += len(ledger.post(billing.histories(pks), now=run.now, is_told=False))
-    with _one_view():
+    with one_view():
         histories, names = links.linked(billing.histories(pks)), billing.customers(pks)
         standing, balances = ledger.standing_with_keys(pks), ledger.balances_of(pks)
         for pk, history in histories.items():
@@ -264,7 +235,7 @@ def _recount_range(
 ) -> tuple[int, int, list[str], list[int], list[str]]:
     now, as_of, policy, after, last = asked
     differences: list[str] = []
-    lines = _Held()
+    lines = Held()
     run = _Run(now, as_of, False, differences.append, policy, lines=lines)
     while after < last:
         pks = [pk for pk in billing.next_customer_pks(after=after, limit=CHUNK) if pk <= last]
@@ -327,7 +298,7 @@ def _sums(run: _Run, after: int) -> int | None:
     if not pks:
         if run.repair:
             fx.rebuild_all()
-        with _one_view():
+        with one_view():
             for difference in fx.differences():
                 run.tell(difference)
         return None
@@ -336,7 +307,7 @@ def _sums(run: _Run, after: int) -> int | None:
         with transaction.atomic():
             books.hold()
             _write_sums(source_pk, _counted(source_pk))
-    with _one_view():
+    with one_view():
         counted = _counted(source_pk)
         shift = _as_it_should_be(run, source_pk)
         for difference in _sums_differ(source_pk, counted, shift):
@@ -473,67 +444,7 @@ def _write_sums(source_pk: int, counted: _Counted) -> None:
     books.apply(counted.elsewhere)
 
 
-# ---- one view of the database, lines on disk, the row of the night ----
-
-
-@contextmanager
-def _one_view() -> Iterator[None]:
-    """Read as if nobody wrote meanwhile, and keep nobody from writing."""
-    if connection.in_atomic_block:
-        yield
-    elif connection.vendor == "postgresql":
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield
-    else:  # Django's own transactions of SQLite would hold the one place to write
-        with connection.cursor() as cursor:
-            cursor.execute("BEGIN DEFERRED")
-        try:
-            yield
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("COMMIT")
-
-
-class _Held(list[str]):
-    """The lines of one piece of work, on their way to the process that sorts them all."""
-
-    def add(self, lines: Iterable[str]) -> None:
-        self.extend(lines)
-
-
-class _Lines:
-    """Sorts any number of lines: what does not fit into memory waits in files."""
-
-    def __enter__(self) -> _Lines:
-        self._files = ExitStack()
-        self._spilled: list[IO[str]] = []
-        self._held: list[str] = []
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._files.close()
-
-    def add(self, lines: Iterable[str]) -> None:
-        self._held += lines
-        if len(self._held) >= LINES_IN_MEMORY:
-            file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115  # closed with the others
-            self._files.callback(file.close)
-            file.writelines(f"{line}\n" for line in sorted(self._held))
-            self._spilled.append(file)
-            self._held = []
-
-    def fingerprint(self) -> str:
-        if not self._spilled:
-            return fingerprint(self._held)
-        for file in self._spilled:
-            file.seek(0)
-        digest = hashlib.sha256()
-        held = (f"{line}\n" for line in sorted(self._held))
-        for line in heapq.merge(*self._spilled, held):
-            digest.update(line.encode())
-        return digest.hexdigest()
+# ---- the row of the night ----
 
 
 def _tonight(now: datetime) -> CheckRun | None:

@@ -143,7 +143,7 @@ def proven(one: History) -> Proven:
 
 def fingerprint(one: History, movements: Sequence[Movement]) -> str:
     """Return the SHA-256 over one customer's standing entries, as the ledger's own fingerprint writes them."""
-    from mrr.check import fingerprint as of_lines
+    from mrr.fingerprints import fingerprint as of_lines
 
     return of_lines(_lines(one.customer, movements))
 
@@ -462,7 +462,7 @@ def _standing() -> defaultdict[tuple[str, str], list[str]]:
 
 
 def _lines(customer: str, movements: Iterable[Movement]) -> list[str]:
-    from mrr.check import fingerprint_line
+    from mrr.fingerprints import fingerprint_line
 
     return sorted(fingerprint_line("bench", customer, movement) for movement in movements)
 
