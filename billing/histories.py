@@ -45,12 +45,13 @@ class Step:
 class History:
     """All that is known of one customer's subscriptions, each subscription's steps in their true order.
 
-    `deleted` is when the customer was deleted (Unix seconds), by which event, and whether that was a live delivery;
-    `missing` is what must be fetched before its MRR is complete.
+    `customer_id` is Stripe's name of it; `deleted` is when the customer was deleted (Unix seconds), by which event, and
+    whether that was a live delivery; `missing` is what must be fetched before its MRR is complete.
     """
 
     source_pk: int
     customer_pk: int
+    customer_id: str
     history_from: date | None
     deleted: tuple[int, str, bool] | None
     steps: dict[str, list[Step]]
@@ -82,7 +83,7 @@ def histories(customer_pks: Iterable[int], *, with_first_paid: bool = False) -> 
         beside, missing = facts.get(pk, NOTHING_BESIDE)
         if pk in first_paid:
             beside = replace(beside, first_paid=first_paid[pk])
-        found[pk] = History(source_pk, pk, history_from, deleted, ordered[pk], beside, missing)
+        found[pk] = History(source_pk, pk, stripe_id, history_from, deleted, ordered[pk], beside, missing)
     return found
 
 

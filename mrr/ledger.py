@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import count
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -216,25 +217,30 @@ def _difference(
     history: History, known: Posted, found: Replay, policy: MetricPolicy, *, now: datetime, told_from: int | None
 ) -> list[LedgerEntry]:
     to_post, to_reverse = reconcile(found.movements, (m for m, keys in known.standing.items() for _ in keys))
+    if not (to_post or to_reverse):
+        return []
     sequence = known.sequence
+    names = _Names(history, known.rows)
     entries: list[LedgerEntry] = []
     taken: dict[Movement, int] = {}
     for movement in to_reverse:
         place = taken.get(movement, 0)
         taken[movement] = place + 1
         sequence += 1
-        entries.append(_reversal(known.entries[known.standing[movement][place]], sequence, policy, now))
+        entries.append(_reversal(known.entries[known.standing[movement][place]], names, sequence, policy, now))
     for movement in sorted(to_post, key=lambda movement: (movement.effective_at, movement.currency)):
         sequence += 1
-        entry = _entry(history, movement, sequence, policy, now)
+        entry = _entry(history, movement, names, sequence, policy, now)
         entry.is_live = movement.is_live and told_from is not None and movement.effective_at >= told_from
         entries.append(entry)
     return entries
 
 
-def _entry(history: History, movement: Movement, sequence: int, policy: MetricPolicy, now: datetime) -> LedgerEntry:
+def _entry(
+    history: History, movement: Movement, names: _Names, sequence: int, policy: MetricPolicy, now: datetime
+) -> LedgerEntry:
     return LedgerEntry(
-        key=new_key(),
+        key=names.new(movement.currency, movement.effective_at, movement.type, movement.reason, movement.micros),
         source_id=history.source_pk,
         customer_id=history.customer_pk,
         sequence=sequence,
@@ -252,9 +258,9 @@ def _entry(history: History, movement: Movement, sequence: int, policy: MetricPo
     )
 
 
-def _reversal(entry: LedgerEntry, sequence: int, policy: MetricPolicy, now: datetime) -> LedgerEntry:
+def _reversal(entry: LedgerEntry, names: _Names, sequence: int, policy: MetricPolicy, now: datetime) -> LedgerEntry:
     return LedgerEntry(
-        key=new_key(),
+        key=names.new("reversal", entry.key),
         source_id=entry.source_id,
         customer_id=entry.customer_id,
         sequence=sequence,
@@ -273,9 +279,26 @@ def _reversal(entry: LedgerEntry, sequence: int, policy: MetricPolicy, now: date
     )
 
 
-def new_key() -> str:
-    """Return a name for an entry that no other entry has, whatever the case of its letters: Salesforce ignores case."""
-    return "mle_" + secrets.token_hex(13)
+class _Names:
+    """Names one customer's new entries after what they say, so that what is posted anew has its old name again.
+
+    After a restore the lost entries come back under their names, and Salesforce, which knows them already, gets no
+    second record. Small letters and digits alone: Salesforce ignores case.
+    """
+
+    def __init__(self, history: History, rows: Iterable[LedgerEntry]) -> None:
+        self._whose = (history.source_pk, history.customer_id)
+        self._taken = {row.key for row in rows}
+
+    def new(self, *said: object) -> str:
+        """Return the first name for these words that no entry of the customer has."""
+        for times in count():
+            words = "\t".join(map(str, (*self._whose, *said, times)))
+            name = "mle_" + hashlib.sha256(words.encode()).hexdigest()[:26]
+            if name not in self._taken:
+                break
+        self._taken.add(name)
+        return name
 
 
 # ---- balances and roll-ups ----

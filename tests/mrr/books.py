@@ -48,6 +48,7 @@ class Books:
         history = History(
             source_pk=customer.source_id,
             customer_pk=customer.pk,
+            customer_id=customer.stripe_id,
             history_from=customer.source.history_from,
             deleted=None,
             steps=histories(*subscriptions),

@@ -1,0 +1,296 @@
+"""Backups: one moment of the whole database, put back whole or not at all, on either kind of database."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connection, connections
+from django.db.utils import DatabaseError
+from django.utils import timezone
+
+from billing.models import StripeEvent
+from config.backups import archive, restoring, tables, writing
+from mrr import fingerprints, seals
+from mrr.models import LedgerEntry
+from tests.conftest import POSTGRES_URL
+from tests.databases import drop_postgres, living_in, migrated_postgres, new_postgres
+from tests.scenario import Scenario
+
+Place = Callable[[str], str]
+
+pytestmark = pytest.mark.django_db  # the test run's own database is made, and copied
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory, django_db_setup, django_db_blocker) -> Path:
+    """An SQLite file with every table: a copy of the test run's own database, or made anew."""
+    path = tmp_path_factory.mktemp("empty") / "ledger.sqlite3"
+    with django_db_blocker.unblock():
+        if connection.vendor == "sqlite":
+            connection.ensure_connection()
+            with sqlite3.connect(path) as copy:
+                connection.connection.backup(copy)
+        else:
+            from tests.databases import migrated_sqlite
+
+            migrated_sqlite(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_postgres(tmp_path_factory) -> Iterator[str]:
+    """The name of a PostgreSQL database with every table, to be copied."""
+    url = migrated_postgres(POSTGRES_URL, tmp_path_factory.mktemp("keys"))
+    yield url.rpartition("/")[2]
+    drop_postgres(POSTGRES_URL, url)
+
+
+@pytest.fixture
+def place(request, tmp_path, empty_sqlite) -> Iterator[Place]:
+    """Make migrated databases without rows, by kind; they are gone after the test."""
+    made: list[str] = []
+
+    def new(kind: str) -> str:
+        if kind == "sqlite":
+            path = tmp_path / f"{len(made)}.sqlite3"
+            shutil.copy(empty_sqlite, path)
+            made.append(f"sqlite:///{path}")
+        else:
+            made.append(new_postgres(POSTGRES_URL, template=request.getfixturevalue("empty_postgres")))
+        return made[-1]
+
+    yield new
+    for url in made:
+        if url.startswith("postgres"):
+            drop_postgres(POSTGRES_URL, url)
+
+
+def a_company() -> Scenario:
+    """Two customers, one of whom left and came back, with a person who closes months and seals over all."""
+    told = Scenario()
+    acme, umlaut = told.customer("Acme"), told.customer("Möbel \\ 'Groß' \t☃")
+    acme.subscribes("team", monthly="30.00", on="2026-01-10")
+    acme.cancels(on="2026-02-15")
+    acme.subscribes("team", monthly="50.00", on="2026-05-02")
+    umlaut.subscribes("team", yearly="600.00", on="2026-03-01")
+    get_user_model().objects.create_user("fiona")
+    seals.seal_all(now=timezone.now())
+    return told
+
+
+def backed_up(path: Path) -> writing.Written:
+    return writing.write(path, now=timezone.now())
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory, empty_sqlite, django_db_blocker) -> Path:
+    """A folder with the company's database (`ledger.sqlite3`) and a backup of it (`copy`)."""
+    folder = tmp_path_factory.mktemp("company")
+    shutil.copy(empty_sqlite, folder / "ledger.sqlite3")
+    with django_db_blocker.unblock(), living_in(f"sqlite:///{folder}/ledger.sqlite3"):
+        a_company()
+        backed_up(folder / "copy")
+    return folder
+
+
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+WAYS = [
+    ("sqlite", "sqlite"),
+    pytest.param(("sqlite", "postgres"), marks=pytest.mark.postgres),
+    pytest.param(("postgres", "sqlite"), marks=pytest.mark.postgres),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_restored_is_what_was_there(place, tmp_path, way):
+    with living_in(place(way[0])):
+        a_company()
+        written = backed_up(tmp_path / "copy")
+        fingerprint = fingerprints.of_standing()
+        newest = LedgerEntry.objects.latest("pk").pk
+
+    with living_in(place(way[1])):
+        restored = restoring.restore(tmp_path / "copy")
+        again = backed_up(tmp_path / "again")
+
+        assert restored.differences == ()
+        assert written.manifest.fingerprint == again.manifest.fingerprint == fingerprint
+        assert {one.table: one.sha256 for one in again.manifest.tables} == {
+            one.table: one.sha256 for one in written.manifest.tables
+        }
+        assert tables.last_key(of("mrr_ledgerentry")) == newest
+        with pytest.raises(DatabaseError, match="append-only"):
+            LedgerEntry.objects.filter(pk=newest).update(reason="another")
+
+
+def of(name: str) -> tables.Table:
+    return next(table for table in tables.all_tables() if table.name == name)
+
+
+def test_every_table_is_in_a_backup_or_named_as_left_out():
+    every = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+
+    assert {table.name for table in tables.all_tables()} == every - tables.LEFT_OUT
+    assert every >= tables.LEFT_OUT
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_backup_is_one_moment_though_events_go_on(place, tmp_path, kind):
+    with living_in(place(kind)):
+        told = a_company()
+        stop = threading.Event()
+        writer = threading.Thread(target=keep_telling, args=(told, stop))
+        writer.start()
+        try:
+            written = [backed_up(tmp_path / f"{number}") for number in range(3)]
+        finally:
+            stop.set()
+            writer.join()
+        kept = StripeEvent.objects.count()
+
+    assert written[0].manifest.fingerprint != written[2].manifest.fingerprint
+    with living_in(place("sqlite")):
+        restored = restoring.restore(tmp_path / "1")
+
+        assert restored.differences == ()
+        assert 0 < StripeEvent.objects.count() < kept
+        assert {path.name for path in tmp_path.iterdir() if path.name.endswith(".part")} == set()
+
+
+def keep_telling(told: Scenario, stop: threading.Event) -> None:
+    number = 0
+    try:
+        while not stop.is_set():
+            number += 1
+            told.customer(f"Another {number}").subscribes("team", monthly="10.00", on="2026-06-01")
+    finally:
+        connections.close_all()
+
+
+def test_a_database_with_rows_is_refused(company):
+    with living_in(f"sqlite:///{company}/ledger.sqlite3"):
+        before = LedgerEntry.objects.count()
+
+        with pytest.raises(restoring.Refused, match="not empty"):
+            restoring.restore(company / "copy")
+
+        assert LedgerEntry.objects.count() == before
+
+
+def test_a_missing_field_key_is_named_before_anything_is_begun(place, company, settings):
+    with archive.reading(company / "copy") as (_, manifest):
+        [name] = manifest.field_keys
+
+    settings.FIELD_ENCRYPTION_KEYS = ["YW5vdGhlci1hbm90aGVyLWFub3RoZXItYW5vdGhlci0="]
+    with living_in(place("sqlite")):
+        with pytest.raises(restoring.Refused, match=name):
+            restoring.restore(company / "copy")
+
+        assert not StripeEvent.objects.exists()
+    with zipfile.ZipFile(company / "copy") as file:
+        assert not any(b"dGVzdHMtdGVzdHMt" in file.read(name) for name in file.namelist())
+
+
+def changed(path: Path, other: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """Write a backup anew with other members, as a person with an editor would."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return other
+
+
+def manifest_with(change: Callable[[dict[str, Any]], None]) -> Callable[[str, bytes], bytes]:
+    def act(name: str, content: bytes) -> bytes:
+        if name != archive.MANIFEST:
+            return content
+        said = json.loads(content)
+        change(said)
+        return json.dumps(said).encode()
+
+    return act
+
+
+def newer(said: dict[str, Any]) -> None:
+    said["migrations"]["mrr"].append("9999_from_the_future")
+
+
+def another_format(said: dict[str, Any]) -> None:
+    said["format"] = "mrr-ledger-backup/2"
+
+
+def a_name_that_is_sql(said: dict[str, Any]) -> None:
+    said["tables"][0]["table"]["name"] = 'a" ("id") SELECT 1; --'
+
+
+def another_amount(name: str, content: bytes) -> bytes:
+    return content.replace(b"3000000000", b"4000000000") if "ledgerentry" in name else content
+
+
+def a_row_less(name: str, content: bytes) -> bytes:
+    return content[: content[:-1].rindex(b"\n") + 1] if "ledgerentry" in name else content
+
+
+DAMAGES = [
+    (manifest_with(newer), "newer version"),
+    (manifest_with(another_format), "format"),
+    (manifest_with(a_name_that_is_sql), "cannot be"),
+    (another_amount, "rows of mrr_ledgerentry"),
+    (a_row_less, "rows of mrr_ledgerentry"),
+]
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGES)
+def test_what_is_not_as_it_was_written_is_refused_whole(place, company, tmp_path, damage, said):
+    with living_in(place("sqlite")):
+        with pytest.raises(restoring.Refused, match=said):
+            restoring.restore(changed(company / "copy", tmp_path / "changed", damage))
+
+        assert not LedgerEntry.objects.exists()
+        assert restoring.restore(company / "copy").differences == ()  # it can be tried again at once
+
+
+def test_a_file_cut_short_is_refused(place, company, tmp_path):
+    (tmp_path / "short").write_bytes((company / "copy").read_bytes()[:-100])
+
+    with living_in(place("sqlite")), pytest.raises(restoring.Refused, match="cannot be read as a backup"):
+        restoring.restore(tmp_path / "short")
+
+
+def test_a_backup_takes_its_name_when_it_is_whole(place, tmp_path, monkeypatch):
+    path = tmp_path / "copy"
+    with living_in(place("sqlite")):
+        backed_up(path)
+        first = path.read_bytes()
+        monkeypatch.setattr(fingerprints, "of_standing", lambda: 1 // 0)
+
+        with pytest.raises(ZeroDivisionError):
+            backed_up(path)
+
+    assert path.read_bytes() == first
+    assert [one.name for one in tmp_path.glob("copy*")] == ["copy"]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_restore_leaves_salesforce_closed_until_its_end(place, tmp_path):
+    from crm.models import SalesforceOrg
+
+    with living_in(place("sqlite")):
+        SalesforceOrg.objects.create(instance_url="https://acme.my.salesforce.com", mode="live")
+        backed_up(tmp_path / "copy")
+
+    with living_in(place("sqlite")):
+        restoring.restore(tmp_path / "copy")
+
+        [until] = SalesforceOrg.objects.values_list("paused_until", flat=True)
+        assert until > timezone.now() + timedelta(days=365)
