@@ -118,8 +118,8 @@ def test_all_at_once_is_the_same(scenario, story, capsys):
 def test_changing_any_field_of_an_entry_changes_the_fingerprint(field):
     from dataclasses import replace
 
-    from mrr.fingerprints import fingerprint, fingerprint_line
     from mrr.engine.movements import Line, Movement
+    from mrr.fingerprints import fingerprint, fingerprint_line
 
     line = Line("sub_1", "si_1", "price_1", "prod_1", "subscribed", 3000, None, None)
     entry = Movement("new", "subscribed", "usd", 3000, 1, seconds("2026-01-10"), ("evt_1",), (line,))
