@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 DAYS: Final = 30  # how far back Stripe's list of events goes, and by default what belongs to its time is read
 EARLIEST: Final = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp())  # no account is older
 THREADS: Final = 12
-WINDOWS_A_LIST: Final = 4  # at a tenth of a second a page these use up what Stripe allows one list
+WINDOWS_A_LIST: Final = 5  # at a tenth of a second a page these use up what Stripe allows one list
 TRIES: Final = 6  # of one call; after that the listing waits as a row
 ATTEMPTS: Final = 8
 FIRST_PAUSE_SECONDS: Final = 0.5

@@ -55,7 +55,7 @@ def sources() -> list[StripeSource]:
 
 def _last(source_pk: int, purpose: Purpose) -> Listing | None:
     read = Listing.objects.filter(
-        source_id=source_pk, purpose=purpose, state__in=(ListingState.POSTING, ListingState.DONE)
+        source_id=source_pk, purpose=purpose, state__in=(ListingState.POSTING, ListingState.COUNTING, ListingState.DONE)
     )
     return read.order_by("-watermark_at").first()
 

@@ -147,9 +147,12 @@ def customer_pks(source_pks: Collection[int] | None = None) -> list[int]:
     return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
-def next_customer_pks(*, after: int, limit: int) -> list[int]:
-    """Return the next keys of all customers, ascending: to go through them in slices."""
-    return list(Customer.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:limit])
+def next_customer_pks(*, after: int, limit: int, source_pk: int | None = None) -> list[int]:
+    """Return the next keys of all customers, or of one source's, ascending: to go through them in slices."""
+    rows = Customer.objects.filter(pk__gt=after)
+    if source_pk is not None:
+        rows = rows.filter(source_id=source_pk)
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
 
 
 def customers_by_stripe_id(stripe_id: str, *, source_pks: Collection[int] | None = None) -> list[CustomerRow]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Count
 
 from billing.models import Listing, ListingFinding, ListingPart, ListingState, Purpose
-from billing.resources import RESOURCES
+from billing.resources import MRR, RESOURCES
 from billing.windows import Window
 
 
@@ -39,7 +39,10 @@ class ListedPart:
 
 @dataclass(frozen=True, slots=True)
 class ListingRow:
-    """One reading of Stripe's lists. `state` is listing, posting, done or stopped (`code` and `error` say why)."""
+    """One reading of Stripe's lists. `state` is listing, posting, counting, done or stopped.
+
+    `code` and `error` say why it stopped, or waits.
+    """
 
     pk: int
     source_pk: int
@@ -61,7 +64,7 @@ class ListingRow:
 
     @property
     def is_running(self) -> bool:
-        return self.state in (ListingState.LISTING, ListingState.POSTING)
+        return self.state in (ListingState.LISTING, ListingState.POSTING, ListingState.COUNTING)
 
     @property
     def is_complete(self) -> bool:
@@ -144,7 +147,7 @@ def listing_row(listing_pk: int) -> ListingRow:
         listing.calls,
         listing.code,
         listing.error,
-        tuple([_part(parts[name]) for name in RESOURCES if name in parts]),
+        tuple([_part(parts[name]) for name in (*RESOURCES, MRR) if name in parts]),
         listing.waiting,
         listing.found,
     )

@@ -16,6 +16,7 @@ class Purpose(models.TextChoices):
 class ListingState(models.TextChoices):
     LISTING = "listing"
     POSTING = "posting"
+    COUNTING = "counting"
     DONE = "done"
     STOPPED = "stopped"
 
@@ -34,6 +35,7 @@ class Listing(models.Model):
     due_at = models.DateTimeField()
     code = models.CharField(max_length=50, blank=True, help_text="why it stopped, or waits")
     error = models.TextField(blank=True)
+    counted_to = models.BigIntegerField(default=0, help_text="the customer whose MRR was recounted last, by our key")
     started_at = models.DateTimeField()
     listed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -42,7 +44,7 @@ class Listing(models.Model):
         constraints = [
             UniqueConstraint(
                 fields=["source", "purpose"],
-                condition=Q(state__in=("listing", "posting")),
+                condition=Q(state__in=("listing", "posting", "counting")),
                 name="a_source_is_listed_once_at_a_time",
             )
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,8 @@ from billing import envelope, gone, inbox, listed, owed, windows
 from billing.envelope import Envelope
 from billing.kinds import HANDLERS
 from billing.models import (
+    Customer,
+    EventState,
     Listing,
     ListingFinding,
     ListingPart,
@@ -25,7 +27,7 @@ from billing.models import (
     StripeSource,
     Unposted,
 )
-from billing.resources import EVENT, RESOURCES, Resource
+from billing.resources import EVENT, MRR, RESOURCES, Resource
 from billing.statements import select, write
 from billing.stripe_api import Page
 from billing.windows import Window
@@ -73,7 +75,58 @@ def finish(*, now: datetime) -> int:
     """Close the listings of which nobody waits to be posted any more; return how many."""
     waiting = Unposted.objects.values("listing_id")
     posted = Listing.objects.filter(state=ListingState.POSTING).exclude(pk__in=waiting)
-    return posted.update(state=ListingState.DONE, finished_at=now)
+    recounts = posted.filter(purpose=Purpose.RECOUNT)
+    return recounts.update(state=ListingState.COUNTING) + posted.update(state=ListingState.DONE, finished_at=now)
+
+
+def next_to_count() -> Listing | None:
+    """Return a recount whose customers' MRR is to be counted; not while an event of its source waits."""
+    waiting = StripeEvent.objects.filter(state=EventState.WAITING).values("source_id")
+    return Listing.objects.filter(state=ListingState.COUNTING).exclude(source_id__in=waiting).order_by("pk").first()
+
+
+def counted(
+    listing: Listing,
+    customer_pks: Sequence[int],
+    differing: Mapping[int, Mapping[str, tuple[int, int]]],
+    *,
+    left: Collection[int],
+    now: datetime,
+) -> None:
+    """Write down what the recount of customers' MRR came to: (ours, Stripe's) in micros; without customers it is over.
+
+    `left` are those whom posting anew did not repair.
+    """
+    with transaction.atomic():
+        part, _ = ListingPart.objects.get_or_create(listing=listing, name=MRR)
+        if not customer_pks:
+            ListingPart.objects.filter(pk=part.pk).update(is_done=True)
+            Listing.objects.filter(pk=listing.pk).update(state=ListingState.DONE, finished_at=now)
+            return
+        names = dict(Customer.objects.filter(pk__in=differing).values_list("pk", "stripe_id"))
+        ListingFinding.objects.bulk_create(
+            [
+                ListingFinding(
+                    listing=listing,
+                    kind=MRR,
+                    stripe_id=names[pk],
+                    how="differs",
+                    details={
+                        code: {"ours_micros": ours, "stripe_micros": theirs} for code, (ours, theirs) in found.items()
+                    },
+                    found_at=now,
+                    repaired_at=None if pk in left else now,
+                )
+                for pk, found in list(differing.items())[: max(0, NAMED - listing.findings.count())]
+            ],
+            ignore_conflicts=True,
+        )
+        ListingPart.objects.filter(pk=part.pk).update(
+            listed=F("listed") + len(customer_pks),
+            kept=F("kept") + len(customer_pks) - len(left),
+            differing=F("differing") + len(differing),
+        )
+        Listing.objects.filter(pk=listing.pk).update(counted_to=customer_pks[-1])
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ class Resource:
 
 
 EVENT: Final = "event"
+MRR: Final = "mrr"  # counted after the lists, by customer
 EVENTS: Final = "events"
 UNDELIVERED: Final = "undelivered events"
 OPEN_INVOICES: Final = "open invoices"

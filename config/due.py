@@ -8,7 +8,7 @@ from datetime import datetime
 from django.core.cache import cache
 from django.db.models import Min, Q, QuerySet
 
-from billing import backfill, fetches, unposted
+from billing import backfill, fetches, listings, unposted
 from billing.models import EventState, StripeEvent
 from crm import outbox
 from crm.channels import CHANNELS
@@ -90,8 +90,9 @@ def is_fetch_due(*, now: datetime) -> bool:
 
 
 def is_listing_due(*, now: datetime) -> bool:
-    """Say whether a list of Stripe's is to be read on now, or a customer that one told of is to be posted."""
-    return backfill.next_due(now=now) is not None or unposted.is_due(now=now)
+    """Say whether a list of Stripe's is to be read on now, or whom one told of is to be posted or counted."""
+    is_due = backfill.next_due(now=now) is not None or unposted.is_due(now=now)
+    return is_due or listings.next_to_count() is not None
 
 
 def is_outbox_due(*, now: datetime) -> bool:

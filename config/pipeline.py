@@ -111,13 +111,13 @@ def drain_unposted(*, now: datetime | None = None) -> Drained:
     now = now or timezone.now()
     pks = unposted.customers(now=now, limit=BATCH_CUSTOMERS)
     try:
-        done = _post_listed(pks, now=now)
+        done = post_listed(pks, now=now)
     except Exception as error:
         log.warning("posting of listed customers failed", customers=len(pks), error=type(error).__name__)
         done = Drained()
         for pk in pks:
             try:
-                done += _post_listed([pk], now=now)
+                done += post_listed([pk], now=now)
             except Exception:
                 log.exception("posting failed", customer_pk=pk)
                 unposted.put_off(pk, until=now + CLOCK_RETRY)
@@ -126,7 +126,8 @@ def drain_unposted(*, now: datetime | None = None) -> Drained:
     return done
 
 
-def _post_listed(customer_pks: Sequence[int], *, now: datetime) -> Drained:
+def post_listed(customer_pks: Sequence[int], *, now: datetime) -> Drained:
+    """Bring customers in step with what lists told of them, in one transaction."""
     if not customer_pks:
         return Drained()
     with transaction.atomic():

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from billing import catch_up as catching
 from billing import refusals
-from config import due, pipeline, repricing
+from config import due, pipeline, recounting, repricing
 from config.nudge import Lane, enqueue, nudge
 from crm import assessing, choices, connections, converted, drift, matching, patrol, shadow, writes
 from mrr import check, ecb, fx, seals
@@ -245,12 +245,13 @@ def _fetches_batch(now: datetime) -> int:
 
 def _listings_batch(now: datetime) -> int:
     drained = pipeline.drain_listings(now=now) + pipeline.drain_unposted(now=now)
+    counted = recounting.count_some(now=now)
     nudge("inbox")  # events may have come with the lists
     if drained.owed:
         nudge("fetches")
     if drained.entries:
         nudge("outbox")
-    return drained.listed + drained.reposted
+    return drained.listed + drained.reposted + counted
 
 
 def _outbox_batch(now: datetime) -> int:
