@@ -12,7 +12,17 @@ from typing import Any, Final
 from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet, Subquery, Value
 
 from billing import envelope
-from billing.models import EventState, FetchKind, FetchState, Origin, OwedFetch, StripeEvent, StripeSource, Subscription
+from billing.models import (
+    EventState,
+    FetchKind,
+    FetchState,
+    Origin,
+    OwedFetch,
+    Redaction,
+    StripeEvent,
+    StripeSource,
+    Subscription,
+)
 from billing.owed import NO_KEY
 from billing.statements import select
 
@@ -222,17 +232,22 @@ def body_hashes(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], st
 def wrong_bodies(*, after_pk: int, limit: int) -> tuple[int | None, list[tuple[str, str]]]:
     """Read the next bodies: the last key read (None at the end), and (source, id) of events whose body is another.
 
-    A body is what was received when it has the SHA-256 that was written down then.
+    A body is right when it has the SHA-256 of what was received, or of what it was last redacted to.
     """
     rows = StripeEvent.objects.filter(pk__gt=after_pk).order_by("pk")[:limit]
-    last, wrong = None, []
+    last, wrong = None, {}
     for pk, slug, stripe_id, body, sha256 in rows.values_list(
         "pk", "source__slug", "stripe_id", "body", "body_sha256"
     ).iterator(chunk_size=100):
         last = pk
-        if hashlib.sha256(body).hexdigest() != sha256:
-            wrong.append((slug, stripe_id))
-    return last, wrong
+        found = hashlib.sha256(body).hexdigest()
+        if found != sha256:
+            wrong[pk] = (found, slug, stripe_id)
+    if not wrong:
+        return last, []
+    told = Redaction.objects.filter(event_id__in=wrong).order_by("pk").values_list("event_id", "body_sha256")
+    redacted = dict(told)
+    return last, [(slug, name) for pk, (found, slug, name) in wrong.items() if redacted.get(pk) != found]
 
 
 def event_details(stripe_id: str, *, source_pks: Pks = None) -> list[EventDetail]:

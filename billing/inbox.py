@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Min
 
-from billing import envelope, statements
+from billing import envelope, redactions, statements
 from billing.envelope import Envelope
 from billing.models import EventState, Origin, StripeEvent
 
@@ -32,15 +32,18 @@ class Source(Protocol):
     def livemode(self) -> bool: ...
     @property
     def account_id(self) -> str: ...
+    @property
+    def has_forgotten(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source's key, mode and Connect account."""
+    """A source's key, mode and Connect account, and whether customers of it are forgotten."""
 
     pk: int
     livemode: bool
     account_id: str
+    has_forgotten: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +78,38 @@ def keep(source: Source, raw: bytes, *, origin: Origin, now: datetime) -> Kept:
 def keep_many(source: Source, raws: Sequence[bytes], *, origin: Origin, now: datetime) -> Kept:
     """Keep several bodies in one statement; raises envelope.NotAnEvent (then none of them is kept)."""
     read = [(raw, envelope.read(raw, livemode=source.livemode, account_id=source.account_id)) for raw in raws]
-    return keep_read(source.pk, read, origin=origin, now=now)
+    return keep_read(source, read, origin=origin, now=now)
 
 
-def keep_read(source_pk: int, read: Sequence[tuple[bytes, Envelope]], *, origin: Origin, now: datetime) -> Kept:
-    """Keep bodies whose envelopes are read already."""
+def keep_read(source: Source, read: Sequence[tuple[bytes, Envelope]], *, origin: Origin, now: datetime) -> Kept:
+    """Keep bodies whose envelopes are read already; what tells of a forgotten customer is redacted before."""
     if not read:
         return Kept()
-    rows = [_row(source_pk, raw, event, origin, now) for raw, event in read]
+    hidden = redactions.of_arrivals(source.pk, read) if source.has_forgotten else {}
+    rows = [_row(source.pk, raw, event, origin, now) for raw, event in read]
+    if not hidden:
+        states = [state for (state,) in _insert(rows, "state")]
+    else:
+        with transaction.atomic():
+            states = _insert_hidden(rows, hidden, now)
+    return Kept(len(states), len(read) - len(states), states.count(EventState.PARKED.value))
+
+
+def _insert_hidden(rows: list[tuple[Any, ...]], hidden: Mapping[str, tuple[int, bytes]], now: datetime) -> list[str]:
+    """Insert rows with the bodies that stand for what was received; the SHA-256 stays that of what was received."""
+    name, body = COLUMNS.index("stripe_id"), COLUMNS.index("body")
+    kept = [(*row[:body], hidden[row[name]][1], *row[body + 1 :]) if row[name] in hidden else row for row in rows]
+    new = _insert(kept, "state, id, stripe_id")
+    redactions.note({pk: hidden[event_id] for _, pk, event_id in new if event_id in hidden}, now=now)
+    return [state for state, _, _ in new]
+
+
+def _insert(rows: list[tuple[Any, ...]], returning: str) -> list[tuple[Any, ...]]:
     if connection.vendor == "postgresql" and len(rows) > 1:
         given, values = FROM_ARRAYS, [list(column) for column in zip(*rows, strict=True)]
     else:
         given, values = f"VALUES {', '.join([ONE_ROW] * len(rows))}", [value for row in rows for value in row]
-    states = [state for (state,) in statements.run(f"{INSERT} {given} ON CONFLICT DO NOTHING RETURNING state", values)]
-    return Kept(len(states), len(read) - len(states), states.count(EventState.PARKED.value))
+    return statements.run(f"{INSERT} {given} ON CONFLICT DO NOTHING RETURNING {returning}", values)
 
 
 def claim_batch(*, limit: int, now: datetime, lease_seconds: int = LEASE_SECONDS) -> list[StripeEvent]:

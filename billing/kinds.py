@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from billing import columns, envelope, layouts
+from billing import columns, envelope, layouts, redacting
 from billing.columns import Columns, Key
 from billing.facts import FETCHED
 from billing.models import (
@@ -117,6 +117,13 @@ def fetched(source_pk: int, kind: Kind, obj: Mapping[str, Any], *, asked: int) -
         source_id=source_pk, stripe_id=f"{FETCH_PREFIX}{row.id}_{asked}", type=FETCHED, origin=Origin.BACKFILL
     )
     return Mention(event, (source_pk, row.id), asked - 1, row, None, obj, kind)
+
+
+def without_person(mention: Mention) -> Mention:
+    """Return an event's word without what tells of a person."""
+    obj = redacting.without_person(mention.obj)
+    previous = None if mention.previous is None else redacting.without_person(mention.previous)
+    return replace(mention, row=mention.kind.read(obj), obj=obj, previous=previous)
 
 
 def mention_again(event: StripeEvent, kind: Kind) -> Mention | None:

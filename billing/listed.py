@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import models
 
-from billing import kinds, mirror
+from billing import kinds, mirror, redactions
 from billing.columns import Columns, Key
 from billing.kinds import KINDS, OWN_RULES, Kind, Mention
 from billing.models import CouponTerms, Mirrored
@@ -61,6 +61,7 @@ def compare(source_pk: int, name: str, objects: Iterable[Json], *, asked: int) -
             mentions.append(kinds.fetched(source_pk, kind, _as_asked(name, obj), asked=asked))
         except LayoutError as error:
             unreadable[str(obj["id"])] = error.reason
+    mentions = _without_forgotten(source_pk, mentions)
     known = _rows(kind.model, source_pk, {mention.key[1] for mention in mentions})
     whole = _whole_coupons(source_pk, mentions) if name == "coupon" else set()
     new: list[Mention] = []
@@ -77,6 +78,19 @@ def compare(source_pk: int, name: str, objects: Iterable[Json], *, asked: int) -
             differing[mention.key[1]] = names
     same = len(mentions) - len(new) - len(differ)
     return Compared(kind, same, new, differing, differ, unreadable)
+
+
+def _without_forgotten(source_pk: int, mentions: Sequence[Mention]) -> list[Mention]:
+    """Of customers that are forgotten only what may be kept is compared, or each night would find it anew."""
+    whose = [
+        mention.key[1] if mention.kind.name == "customer" else getattr(mention.row, "customer", "")
+        for mention in mentions
+    ]
+    forgotten = redactions.whose_names(source_pk, {name for name in whose if name})
+    return [
+        kinds.without_person(mention) if name in forgotten else mention
+        for name, mention in zip(whose, mentions, strict=True)
+    ]
 
 
 def take(compared: Compared) -> Taken:

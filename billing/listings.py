@@ -266,7 +266,7 @@ class Progress:
         new = [(event["id"], raw) for event, raw in rows if event["id"] not in known]
         if self.listing.purpose != Purpose.DRY_RUN:
             read = [(raw, self._envelope(raw)) for _, raw in new]
-            inbox.keep_read(self.source.pk, read, origin=Origin.BACKFILL, now=now)
+            inbox.keep_read(self.source, read, origin=Origin.BACKFILL, now=now)
             if self.listing.purpose != Purpose.BACKFILL:
                 self._name(EVENT, "missing", {name: [] for name, _ in new}, now=now)
         kept = len(known) if self.listing.purpose == Purpose.DRY_RUN else len(rows)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db.models import Q
 
-from billing import columns, envelope, kinds, layouts, ordering, owed
+from billing import columns, envelope, kinds, layouts, ordering, owed, redactions
 from billing.columns import Columns, Key
 from billing.inbox import Outcome
 from billing.kinds import FETCH_PREFIX, FIRST_KNOWN, FIRST_TOLD, HANDLERS, KINDS, OWN_RULES, TIMES, Kind, Mention
@@ -67,7 +67,9 @@ def apply(events: Sequence[StripeEvent], *, now: datetime, follows_payments: boo
         batch.read(event, sources)
     if batch.mentions:
         batch.lock_customers()
+        batch.forget()
         batch.write()
+        redactions.catch_up([event for event in events if batch.is_forgotten(event)], now=now)
     return Applied(batch.outcomes, batch.changed, batch.touched, batch.missing)
 
 
@@ -87,6 +89,7 @@ def take(mentions: Iterable[Mention]) -> Applied:
         batch.mentions[mention.kind.name].append(mention)
     if batch.mentions:
         batch.lock_customers()
+        batch.forget()
         batch.write()
     return Applied({}, batch.changed, batch.touched, batch.missing)
 
@@ -106,7 +109,7 @@ def pk_of(source_pk: int, customer_id: str) -> int:
 
 
 def _locked(*wanted: Mapping[str, set[Any]]) -> list[tuple[Any, ...]]:
-    asked = ("id", "source_id", "stripe_id", "version_at", "version_event", "needs")
+    asked = ("id", "source_id", "stripe_id", "version_at", "version_event", "needs", "forgotten_at")
     return select(Customer, asked, *wanted, is_locked=True)
 
 
@@ -118,6 +121,7 @@ class _Batch:
         self.outcomes: dict[int, Outcome] = {}
         self.mentions: dict[str, list[Mention]] = defaultdict(list)
         self.customers: dict[Key, int] = {}
+        self.forgotten: set[Key] = set()
         self.versions: dict[str, dict[Key, tuple[int | None, str]]] = {}
         self.payers: dict[Key, int] = {}  # of charges
         self.times: dict[Key, int] = {}  # when what TIMES names happened to an object
@@ -175,8 +179,10 @@ class _Batch:
             wanted.append(_wanted(keys))
         if pks:
             wanted.append({"id": pks})
-        for pk, source_pk, stripe_id, version_at, version_event, needs in _locked(*wanted):
+        for pk, source_pk, stripe_id, version_at, version_event, needs, forgotten_at in _locked(*wanted):
             self.customers[source_pk, stripe_id] = pk
+            if forgotten_at is not None:
+                self.forgotten.add((source_pk, stripe_id))
             self.needs[pk] = needs
             versions[source_pk, stripe_id] = (version_at, version_event)
 
@@ -191,6 +197,18 @@ class _Batch:
         for source_pk, stripe_id, customer_pk in _of_keys(Charge, charges, "customer_id"):
             if customer_pk:
                 self.payers[source_pk, stripe_id] = customer_pk
+
+    def forget(self) -> None:
+        """Go on with what may be kept of forgotten customers; their rows are locked, so none is forgotten meanwhile."""
+        if self.forgotten:
+            for name, mentions in self.mentions.items():
+                self.mentions[name] = [self._private(mention) for mention in mentions]
+
+    def is_forgotten(self, event: StripeEvent) -> bool:
+        return (event.source_id, event.customer_id) in self.forgotten
+
+    def _private(self, mention: Mention) -> Mention:
+        return kinds.without_person(mention) if _customer_key(mention) in self.forgotten else mention
 
     # ---- then every kind, in the same order in every worker ----
 
@@ -285,7 +303,7 @@ class _Batch:
 
         def told(pks: Iterable[int], kind: Kind) -> list[Mention]:
             found = [here.get(pk) or kinds.mention_again(bodies[pk], kind) for pk in pks]
-            return _once(mention for mention in found if mention is not None)
+            return _once(self._private(mention) for mention in found if mention is not None)
 
         for (name, key), (earlier, tied) in seconds.items():
             known = ordering.in_order_within_a_second(told(earlier, KINDS[name]), known=None)

@@ -6,6 +6,9 @@ from django.db import models
 from django.db.models import Index, Q, UniqueConstraint, Value
 
 from billing.encrypted import EncryptedTextField
+from billing.forgotten import Forgetting as Forgetting
+from billing.forgotten import ForgottenName as ForgottenName
+from billing.forgotten import Redaction as Redaction
 from billing.listing_models import Listing as Listing
 from billing.listing_models import ListingFinding as ListingFinding
 from billing.listing_models import ListingPart as ListingPart
@@ -31,6 +34,9 @@ class StripeSource(models.Model):
         db_default=Value([], models.JSONField()),
         editable=False,
         help_text="what was found then; see billing/checks.py",
+    )
+    has_forgotten = models.BooleanField(
+        default=False, db_default=False, editable=False, help_text="customers of it are forgotten: bodies are looked at"
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -166,6 +172,7 @@ class Customer(Mirrored):
     delinquent = models.BooleanField(default=False)
     deleted_at = models.DateTimeField(null=True)
     needs = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="bits of Needs; once set they stay")
+    forgotten_at = models.DateTimeField(null=True, help_text="set = nothing that tells of the person is kept from then")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["source", "stripe_id"], name="a_customer_is_mirrored_once")]

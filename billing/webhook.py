@@ -41,7 +41,7 @@ def receive(slug: str, raw: bytes, signature: str, *, now: datetime) -> Answer:
 
     200 once the event is committed, or was before; 400 for a signature, timestamp or body that cannot be accepted; 404
     for an unknown source; 413 for a body over 1 MiB; 503 when it cannot be kept, so that Stripe tries again. Two
-    statements at most.
+    statements at most, unless customers of the source are forgotten.
     """
     try:
         return _with_a_fresh_connection(lambda: _receive(slug, raw, signature, now))
@@ -86,7 +86,7 @@ def _receive(slug: str, raw: bytes, signature: str, now: datetime) -> Answer:
         unreadable = Refused(400, "bad_json", str(error))
         _note(source, unreadable, raw, now)
         raise unreadable from None
-    if inbox.keep_read(source.pk, [(raw, read)], origin=Origin.WEBHOOK, now=now).kept:
+    if inbox.keep_read(source, [(raw, read)], origin=Origin.WEBHOOK, now=now).kept:
         _nudge()
     return KEPT
 
@@ -125,7 +125,7 @@ def _with_a_fresh_connection(work: Callable[[], Answer]) -> Answer:
 
 
 SOURCE = (
-    "SELECT s.id, s.livemode, s.account_id, k.secret "
+    "SELECT s.id, s.livemode, s.account_id, s.has_forgotten, k.secret "
     f"FROM {StripeSource._meta.db_table} s LEFT JOIN {SigningSecret._meta.db_table} k ON k.source_id = s.id "
     "WHERE s.slug = %s ORDER BY k.id DESC"
 )
@@ -139,8 +139,9 @@ def _source(slug: str) -> tuple[inbox.SourceRow, list[str]]:
     rows = statements.run(SOURCE, [slug])
     if not rows:
         raise NO_SOURCE
-    pk, livemode, account_id, _ = rows[0]
-    return inbox.SourceRow(pk, bool(livemode), account_id), [secret for *_, secret in rows if secret]
+    pk, livemode, account_id, has_forgotten, _ = rows[0]
+    source = inbox.SourceRow(pk, bool(livemode), account_id, bool(has_forgotten))
+    return source, [secret for *_, secret in rows if secret]
 
 
 # ---- signature ----

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from billing.append_only import protect
+from billing.append_only import protect, redactable
 from billing.models import StripeEvent
 from mrr import check, close, digests, seals
 from mrr.models import BookAction, BookState, CustomerBalance, LedgerEntry, MonthRollup, Seal
@@ -55,6 +55,8 @@ def lift(*tables: str) -> None:
     editor = _Editor()
     for table in tables:
         protect(table).reverse_code(None, editor)
+        if table == "billing_stripeevent":
+            redactable(table).reverse_code(None, editor)
 
 
 class _Editor:

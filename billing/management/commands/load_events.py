@@ -80,7 +80,7 @@ class Command(BaseCommand):
         return envelope.read(line, livemode=source.livemode, account_id=source.account_id)
 
     def _keep(self, source: StripeSource, good: list[tuple[bytes, Envelope]], *, now: datetime) -> inbox.Kept:
-        return inbox.keep_read(source.pk, good, origin=Origin.LOADED, now=now)
+        return inbox.keep_read(source, good, origin=Origin.LOADED, now=now)
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
