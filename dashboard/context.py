@@ -60,7 +60,14 @@ PAGES: tuple[tuple[str, tuple[Page, ...]], ...] = (
             Page("Stripe events", "dashboard:events", "bolt", Ability.SEE_PEOPLE, "e"),
         ),
     ),
-    ("Settings and help", (Page("Help", "dashboard:help_index", "help-circle", Ability.SEE_FIGURES, "p"),)),
+    (
+        "Settings and help",
+        (
+            Page("Set up", "dashboard:setup", "flag", Ability.CONNECT, "t"),
+            Page("Settings", "dashboard:settings", "settings", Ability.MANAGE_USERS, "n"),
+            Page("Help", "dashboard:help_index", "help-circle", Ability.SEE_FIGURES, "p"),
+        ),
+    ),
 )
 
 

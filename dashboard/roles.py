@@ -30,6 +30,7 @@ class Ability(StrEnum):
     RETRY = "retry"
     CLOSE = "close"
     CONNECT = "connect"
+    MANAGE_USERS = "manage_users"
 
 
 ABILITIES: dict[Role, frozenset[Ability]] = {
@@ -37,7 +38,16 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
     Role.ANALYST: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT}),
     Role.REVOPS: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.MATCH, Ability.RETRY}),
     Role.FINANCE: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.CLOSE}),
-    Role.ADMIN: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.RETRY, Ability.CONNECT}),
+    Role.ADMIN: frozenset(
+        {
+            Ability.SEE_FIGURES,
+            Ability.SEE_PEOPLE,
+            Ability.EXPORT,
+            Ability.RETRY,
+            Ability.CONNECT,
+            Ability.MANAGE_USERS,
+        }
+    ),
 }
 
 

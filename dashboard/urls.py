@@ -17,10 +17,12 @@ from dashboard.pages import (
     overview,
     salesforce,
     salesforce_rules,
+    settings,
     setup,
     sync,
     sync_lists,
     unmatched,
+    users,
 )
 
 app_name = "dashboard"
@@ -54,6 +56,11 @@ urlpatterns: list[URLPattern] = [
     path("help/", help.index, name="help_index"),
     path("help/<str:code>/", help.topic, name="help"),
     path("setup/", setup.setup, name="setup"),
+    path("settings/", settings.settings, name="settings"),
+    path("settings/users/", users.users, name="users"),
+    path("settings/users/invite/", users.invite, name="user_invite"),
+    path("settings/users/<int:pk>/", users.change, name="user_change"),
+    path("new-password/<str:uid>/<str:token>/", users.new_password, name="new_password"),
     path("salesforce/", salesforce.salesforce, name="salesforce"),
     path("salesforce/connect/", salesforce.connect, name="salesforce_connect"),
     path("salesforce/check/", salesforce.check, name="salesforce_check"),
