@@ -170,4 +170,58 @@ LISTINGS: Final[Help] = {
     ),
 }
 
-CODES: Final[Help] = {**REFUSALS, **EVENTS, **FETCHES, **LISTINGS}
+# What is wrong with a source's key, clock or endpoint
+CONNECTING: Final[Help] = {
+    "stripe_unreachable": (
+        "Stripe does not answer",
+        "A call to Stripe's API brought no usable answer, so a key or an endpoint could not be checked.",
+        "Check again in a minute. If it stays, see whether this machine reaches api.stripe.com.",
+    ),
+    "clock_off": (
+        "The clock is off",
+        "This machine's clock and Stripe's differ by over a minute. From five minutes on each delivery is refused.",
+        "Set this machine's clock by NTP, such as with timedatectl set-ntp true, and check again.",
+    ),
+    "endpoint_missing": (
+        "No endpoint in Stripe",
+        "Stripe has no webhook endpoint with this source's address in the key's mode, so it delivers nothing.",
+        "Press Create the endpoint on the set-up page, or make it by hand in Stripe with the address and events shown.",
+    ),
+    "endpoint_elsewhere": (
+        "The endpoint has another address",
+        "An endpoint in Stripe has almost this source's address: another host, or no slash at its end.",
+        "Change its address in Stripe to the one that the set-up page shows, or set BASE_URL to the right host.",
+    ),
+    "endpoint_disabled": (
+        "The endpoint is switched off",
+        "Somebody switched it off in Stripe, or Stripe did after days of failed deliveries.",
+        "Press Mend the endpoint on the set-up page, or switch it on in Stripe.",
+    ),
+    "endpoint_events_missing": (
+        "The endpoint does not send every event",
+        "Events that make or change MRR are not among those that the endpoint sends.",
+        "Press Mend the endpoint on the set-up page, or add the events named there on the endpoint's page in Stripe.",
+    ),
+    "endpoint_version_old": (
+        "The endpoint sends an old layout",
+        "It is pinned to an API version of an earlier release, or follows the account's, so its events lack fields.",
+        "Press Replace the endpoint on the set-up page: Stripe cannot change the version of one that exists.",
+    ),
+    "endpoint_unseen": (
+        "The endpoint is not checked",
+        "The key may not look at webhook endpoints.",
+        "Give the key read access to Webhook Endpoints, or compare address and events by hand.",
+    ),
+    "address_not_https": (
+        "The address has no TLS",
+        "Stripe delivers live events to https addresses alone.",
+        "Put a proxy with TLS in front, set BASE_URL to its https address and start again.",
+    ),
+    "no_delivery_yet": (
+        "Nothing has arrived yet",
+        "No event of Stripe's has come to this source, so its signing secret is not proven.",
+        "Wait for the next event, or make one: change a customer's description in Stripe and change it back.",
+    ),
+}
+
+CODES: Final[Help] = {**REFUSALS, **EVENTS, **FETCHES, **LISTINGS, **CONNECTING}

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from billing.checks import Check, State
-from billing.event_facts import TEST_EVENT
 from billing.examining import CLOCK_CURE, clock_words
 from billing.models import EventState, Origin, SigningSecret, StripeEvent
 from billing.refusals import RefusalRow, refusals
@@ -19,13 +18,12 @@ SUBJECT: Final = "deliveries"
 def deliveries(source_pk: int, *, livemode: bool, now: datetime) -> Check:
     """Return how deliveries to a source stand: the last one taken, or why the newest was refused. Three queries.
 
-    A signing secret is only proven by Stripe's own deliveries: our test event is signed with what we hold.
+    A signing secret is only proven by Stripe's own deliveries: whatever we signed ourselves would fit.
     """
     if not SigningSecret.objects.filter(source_id=source_pk).exists():
         return Check(SUBJECT, State.TODO, "The source has no signing secret yet.", "no_signing_secret", UNSIGNED_CURE)
     last = (
         StripeEvent.objects.filter(source_id=source_pk, origin=Origin.WEBHOOK)
-        .exclude(type=TEST_EVENT)
         .order_by("-pk")
         .values_list("received_at", "state", "reason", "type")
         .first()

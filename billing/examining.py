@@ -65,7 +65,7 @@ def examine(source: StripeSource) -> list[Check]:
     refused = next((one for one in answers if isinstance(one, stripe_api.WrongKey)), None)
     if refused is not None:
         cure = "Copy the key again, or make a new restricted one in Stripe: Developers, API keys."
-        return [Check("key", State.MEND, f"Stripe does not know this key. {refused}", "wrong_key", cure)]
+        return [Check("key", State.MEND, f"Stripe does not know this key. {refused}", "wrong_api_key", cure)]
     found = [*_rights(answers), *_clock([*answers, there])]
     if isinstance(there, stripe_api.Seen):
         found += endpoints.compare(source, there.rows)
@@ -91,6 +91,23 @@ def refresh(source_pk: int, *, now: datetime) -> list[Check]:
     return found
 
 
+def add(
+    slug: str, *, label: str, livemode: bool, api_key: str, signing_secret: str, now: datetime
+) -> tuple[int, list[Check]]:
+    """Try a new source's key and add the source; return its key in our database and what was found.
+
+    Raises SourceError, with nothing saved, when the source cannot be set up like this or Stripe does not know the key.
+    """
+    sources.check_slug(slug)
+    if api_key:
+        sources.check_api_key(api_key, livemode=livemode, allow_secret_key=False)
+    found = _tried(StripeSource(slug=slug, label=label, livemode=livemode, api_key=api_key))
+    secrets = [signing_secret] if signing_secret else []
+    source, _ = sources.add(slug, label=label, livemode=livemode, api_key=api_key, signing_secrets=secrets)
+    keep(source.pk, found, now=now)
+    return source.pk, found
+
+
 def replace_key(source_pk: int, key: str, *, now: datetime) -> list[Check]:
     """Try a key on every read that is needed and put it in place of the source's; raises SourceError.
 
@@ -101,16 +118,21 @@ def replace_key(source_pk: int, key: str, *, now: datetime) -> list[Check]:
     had_one = bool(source.api_key)
     sources.check_api_key(key, livemode=source.livemode, allow_secret_key=False)
     source.api_key = key
-    found = examine(source)
-    wrong = [one for one in found if one.subject == "key" and one.state == State.MEND]
-    if wrong:
-        raise sources.SourceError(f"{wrong[0].sentence} Nothing was changed.")
+    found = _tried(source)
     lacking = [one for one in found if one.subject == "right"]
     if lacking and had_one:
         listed = " ".join(one.sentence for one in lacking)
         raise sources.SourceError(f"The key in use was kept, because this one does less. {listed}")
     sources.add(source.slug, api_key=key)
     keep(source_pk, found, now=now)
+    return found
+
+
+def _tried(source: StripeSource) -> list[Check]:
+    found = examine(source)
+    wrong = next((one for one in found if one.code == "wrong_api_key"), None)
+    if wrong is not None:
+        raise sources.SourceError(f"{wrong.sentence} Nothing was changed.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from billing.checks import Check, State, worst
 from billing.customer_facts import (
     CustomerRow,
     DisputeRow,
@@ -64,6 +65,7 @@ from billing.mirror import lock_customers
 from billing.refusals import RefusalRow, refusals
 
 __all__ = [
+    "Check",
     "CustomerRow",
     "DisputeRow",
     "EventCounts",
@@ -81,6 +83,7 @@ __all__ = [
     "RefundRow",
     "RefusalRow",
     "SourceRow",
+    "State",
     "Step",
     "SubscriptionRow",
     "backfill_progress",
@@ -124,5 +127,6 @@ __all__ = [
     "subscriptions_of",
     "unknown_subscriptions",
     "unprocessed_counts",
+    "worst",
     "wrong_bodies",
 ]

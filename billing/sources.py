@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from django.db import transaction
@@ -15,15 +14,6 @@ from billing.models import SigningSecret, StripeEvent, StripeSource
 
 class SourceError(ValueError):
     """A source cannot be set up like this; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What it takes to sign as Stripe would for a source: for trying an endpoint out."""
-
-    slug: str
-    livemode: bool
-    newest_secret: str
 
 
 def add(
@@ -72,14 +62,6 @@ def add(
     return source, is_new
 
 
-def with_secrets(slug: str) -> Secrets:
-    """Return what it takes to sign for a source; raises SourceError when there is no such source, or no secret."""
-    newest = SigningSecret.objects.filter(source__slug=slug).select_related("source").order_by("-pk").first()
-    if newest is None:
-        raise SourceError(f"There is no source '{slug[:50]}' with a signing secret.")
-    return Secrets(newest.source.slug, newest.source.livemode, newest.secret)
-
-
 def remove_secret(source: StripeSource, last4: str) -> None:
     """Take a signing secret out by its last four characters; deliveries signed with it are refused from now on."""
     removed, _ = SigningSecret.objects.filter(source=source, last4=last4[-4:]).delete()
@@ -102,8 +84,7 @@ def check_api_key(key: str, *, livemode: bool, allow_secret_key: bool) -> None:
     mode = "live" if livemode else "test"
     if key.startswith("sk_live_") and not allow_secret_key:
         raise SourceError(
-            "A full secret key can move money, and we only read. Make a restricted key (rk_live_…) with read rights, "
-            "or insist with --allow-secret-key."
+            "A full secret key can move money, and we only read. Make a restricted key (rk_live_…) with read rights."
         )
     if not key.startswith(("rk_live_", "rk_test_", "sk_test_", "sk_live_")) or not key.isascii():
         raise SourceError("An API key starts with rk_live_ or rk_test_.")

@@ -17,7 +17,8 @@ from billing import selectors as billing
 from billing.checks import State
 from billing.models import EventState, SigningSecret, StripeEvent, StripeSource
 from config import due, schedules
-from crm.models import Mode, SalesforceOrg, SyncRecord, WorkState
+from crm.models import SalesforceOrg, SyncRecord, WorkState
+from crm.selectors import set_up
 from mrr import check, seals, selectors
 from mrr.days import day_of
 
@@ -168,38 +169,8 @@ def due_work(now: datetime) -> Iterator[Finding]:
 
 
 def salesforce(now: datetime) -> Iterator[Finding]:
-    org = SalesforceOrg.objects.order_by("pk").first()
-    if org is None:
-        cure = "Connect one on the Salesforce page. Until then all customers stay unmatched."
-        yield Finding("Salesforce", True, "No org is connected.", cure)
-        return
-    if org.error or org.error_code:
-        cure = "Sign in again on the Salesforce page, or run manage.py connect_salesforce."
-        yield Finding("Salesforce", False, org.error or org.error_code, cure)
-    elif org.app_known_by:
-        seen = (
-            f"Salesforce does not know the app yet; the login is tried each minute until {org.app_known_by:%H:%M} UTC."
-        )
-        yield Finding("Salesforce", False, seen, "Wait, or check the client id.")
-    elif org.held_since:
-        seen = f"All writes are held since {org.held_since:%Y-%m-%d %H:%M} UTC by {org.held_by}: {org.held_because}"
-        yield Finding("Salesforce", False, seen, "Press Release writes on the Salesforce sync page when all is right.")
-    elif org.paused_until and org.paused_until > now:
-        yield Finding(
-            "Salesforce",
-            False,
-            f"Sending is paused until {org.paused_until:%H:%M} UTC.",
-            "Wait, or look at its limits.",
-        )
-    else:
-        what = "recorded as would send" if org.mode == Mode.SHADOW else "written"
-        yield Finding("Salesforce", True, f"{org.instance_url} is in {org.mode} mode: changes are {what}.")
-    missing = [one for one in org.findings if not one["is_remark"]]
-    if org.checked_at is None and not org.is_demo:
-        yield Finding("set-up", True, "The org was not compared yet.", "Run manage.py setup_salesforce --check.")
-    elif missing:
-        seen = f"{len(missing)} things are missing, the first: {missing[0]['text']}"
-        yield Finding("set-up", False, seen, "Run manage.py setup_salesforce --deploy, then --check.")
+    for one in set_up.checks(set_up.salesforce_set_up(), now=now):
+        yield Finding(one.subject, one.state != State.MEND, one.sentence, one.cure, one.code)
     refused = SyncRecord.objects.filter(state=WorkState.PARKED).count()
     cure = "Open Salesforce sync: each row says what was refused and what to do."
     yield Finding("Salesforce", not refused, f"{refused or 'No'} records are parked.", cure if refused else "")

@@ -194,6 +194,11 @@ OPPORTUNITIES: Final[Help] = {
 
 # Why the connection to Salesforce does not stand
 CONNECTION: Final[Help] = {
+    "sending_paused": (
+        "Sending is paused",
+        "Salesforce said that it takes nothing for now, or its limit for the day is near.",
+        "Wait: sending goes on by itself. The sync page says until when and how much of the limit is used.",
+    ),
     "invalid_grant": (
         "Refresh token dead",
         "Salesforce no longer accepts our sign-in: somebody withdrew it, the user was deactivated, the password or "
@@ -272,6 +277,11 @@ CONNECTION: Final[Help] = {
 
 # What a comparison of the org with what we write found
 SETUP: Final[Help] = {
+    "not_compared": (
+        "The org was not compared",
+        "Nobody has looked yet whether the org has the objects, fields and rights that we write with.",
+        "Press Check on the Salesforce page.",
+    ),
     "object_missing": (
         "An object is not there",
         "Our object is not deployed, or the integration user does not see it.",

@@ -63,6 +63,7 @@ SECTIONS: Final = (
     Section("Deliveries from Stripe", _topics(billing.REFUSALS)),
     Section("Stripe events", _topics(billing.EVENTS)),
     Section("Reading from Stripe", _topics({**billing.FETCHES, **billing.LISTINGS})),
+    Section("Setting Stripe up", _topics(billing.CONNECTING)),
     Section("Customers without an Account", _topics(crm.UNMATCHED)),
     Section("Outgoing work", _topics(crm.WORK)),
     Section("Which Opportunity", _topics(crm.OPPORTUNITIES)),

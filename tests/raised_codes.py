@@ -30,6 +30,7 @@ POSITIONS = {
     "ApiError": 1,
     "Outcome": 1,
     "Priced": 1,
+    "Check": 3,
 }
 POSITIONS_HERE = {
     ("billing/webhook.py", "Refused"): 1,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from billing.selectors import Check, State
 from crm.channels.salesforce import mapping
 from crm.channels.salesforce.fields import ACCOUNT, MRR_SCHEDULE, NEEDED, OPPORTUNITY, TASK
 from crm.models import SalesforceOrg
@@ -112,6 +113,47 @@ def salesforce_set_up() -> SetUp | None:
             FindingRow(one["sobject"], one["field"], one["code"], one["text"], one["is_remark"]) for one in row.findings
         ),
     )
+
+
+def checks(org: SetUp | None, *, now: datetime) -> list[Check]:
+    """Say how the connection stands and what the org lacks, as whoever sets it up would look."""
+    if org is None or org.is_demo:
+        sentence = "No Salesforce org is connected: customers stay unmatched, and what is owed is held."
+        return [Check("Salesforce", State.TODO, sentence, "not_connected", "Connect one on the Salesforce page.")]
+    if org.error_code:
+        cure = "Sign in again on the Salesforce page. Nothing is lost meanwhile."
+        return [Check("Salesforce", State.MEND, org.error or org.error_code, org.error_code, cure)]
+    if org.app_known_by:
+        until = f"{org.app_known_by:%H:%M} UTC"
+        sentence = f"Salesforce does not know the app yet. A new app takes up to ten minutes; we try until {until}."
+        cure = "Wait. If it stays: compare the consumer key with that on the app's page in Setup, and connect again."
+        return [Check("Salesforce", State.MEND, sentence, "invalid_client_id", cure)]
+    if org.paused_until and org.paused_until > now:
+        sentence = f"Sending is paused until {org.paused_until:%H:%M} UTC."
+        return [Check("Salesforce", State.MEND, sentence, "sending_paused", "Wait, or look at the org's limits.")]
+    what = "recorded as would send" if org.mode == "shadow" else "written"
+    return [
+        Check("Salesforce", State.OK, f"{org.instance_url} is in {org.mode} mode: changes are {what}."),
+        *_org_checks(org),
+    ]
+
+
+def _org_checks(org: SetUp) -> list[Check]:
+    if org.checked_at is None:
+        cure = "Press Check on the Salesforce page, or run manage.py setup_salesforce --check."
+        return [Check("set-up", State.TODO, "The org was not compared with what we write yet.", "not_compared", cure)]
+    cure = (
+        "Deploy what is missing on the Salesforce page, or run manage.py setup_salesforce --deploy; then check again."
+    )
+    alike: dict[tuple[str, str], list[FindingRow]] = {}
+    for row in org.missing:
+        alike.setdefault((row.sobject, row.code), []).append(row)
+    found = []
+    for rows in alike.values():
+        first = rows[0]
+        more = f" So it is with {len(rows)} fields of {first.sobject}." if len(rows) > 1 else ""
+        found.append(Check("set-up", State.MEND, f"{first.text}{more}", first.code, cure))
+    return found or [Check("set-up", State.OK, "The org has every object, field and right that we write with.")]
 
 
 def mapping_rows() -> dict[str, list[MappingRow]]:

@@ -1,108 +1,36 @@
-"""Set-up: an empty install opens here and gets its first administrator and Stripe source, which is tried for real."""
+"""Set-up: an empty install opens here; each step, up to the shadow run, is green or says what to do."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import get_user_model, login, password_validation
+from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from billing import endpoints, examining, sources, stripe_api
 from billing import selectors as billing
-from billing import sources, webhook
-from crm.selectors import set_up
-from dashboard.models import SetupCode
+from billing.models import StripeSource
+from dashboard import setup_steps
 from dashboard.pages import shared
+from dashboard.pages.first_account import first_account
 from dashboard.pages.shared import Scope
 from dashboard.parts import Empty
-from dashboard.roles import Ability, Role, may
-
-TEST_EVENT = "setup.tested"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the set-up: done, open now, or later."""
-
-    name: str
-    is_done: bool
-    is_open: bool
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What the endpoint answered to a signed test event."""
-
-    slug: str
-    status: int
-    answer: str
-    event_id: str
-
-    @property
-    def is_kept(self) -> bool:
-        return self.status == 200
-
-
-class CodeForm(forms.Form):
-    code = forms.CharField(
-        label="Set-up code",
-        help_text="It stands in the line that serve printed when it started, and works once.",
-        max_length=100,
-    )
-
-
-class AccountForm(forms.Form):
-    """The first account. It may do everything, so that it can invite the others."""
-
-    username = forms.RegexField(
-        r"^[\w.@+-]+$",
-        label="User name",
-        max_length=150,
-        error_messages={"invalid": "Letters, digits and @ . + - _ only."},
-    )
-    email = forms.EmailField(label="E-mail", required=False)
-    password1 = forms.CharField(
-        label="Password",
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        strip=False,
-        help_text="At least 10 characters, no common password.",
-    )
-    password2 = forms.CharField(
-        label="Password again", widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), strip=False
-    )
-
-    def clean(self) -> dict[str, Any]:
-        found = super().clean() or {}
-        first, second = found.get("password1"), found.get("password2")
-        if first and second and first != second:
-            self.add_error("password2", "The two passwords differ.")
-        elif first:
-            user = get_user_model()(username=found.get("username", ""), email=found.get("email", ""))
-            try:
-                password_validation.validate_password(first, user)
-            except ValidationError as error:
-                self.add_error("password1", error)
-        return found
+from dashboard.roles import Ability, may
 
 
 class SourceForm(forms.Form):
-    """The first Stripe account to listen to."""
+    """A Stripe account to listen to, in one mode."""
 
     label = forms.CharField(
         label="Name", max_length=100, help_text="As people call this Stripe account, such as Northwind US."
@@ -110,41 +38,73 @@ class SourceForm(forms.Form):
     slug = forms.SlugField(
         label="Short name",
         max_length=50,
-        help_text="Stands in the endpoint's address: lower case, digits and hyphens. It cannot change later.",
-    )
-    signing_secret = forms.CharField(
-        label="Signing secret",
-        max_length=200,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Starts with whsec_. It is shown on the endpoint's page in Stripe. We keep it encrypted.",
+        help_text="Stands in the endpoint's address: letters, digits and hyphens. It cannot change later.",
     )
     mode = forms.ChoiceField(
         label="Mode",
         choices=[("live", "Live: real money"), ("test", "Test: left out of every total")],
         help_text="A source's mode cannot change once it has events.",
     )
+    api_key = forms.CharField(
+        label="Restricted key",
+        required=False,
+        max_length=300,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Starts with rk_live_ or rk_test_. It is tried on every read that we need, and kept encrypted.",
+    )
+    signing_secret = forms.CharField(
+        label="Signing secret, if the endpoint exists",
+        required=False,
+        max_length=200,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Starts with whsec_. Leave it empty to have the endpoint created in the next step.",
+    )
 
     def clean_signing_secret(self) -> str:
         secret = str(self.cleaned_data["signing_secret"]).strip()
-        try:
-            sources.check_signing_secret(secret)
-        except sources.SourceError as error:
-            raise ValidationError(str(error)) from error
+        if secret:
+            _checked(sources.check_signing_secret, secret)
         return secret
+
+    def clean_slug(self) -> str:
+        slug = str(self.cleaned_data["slug"])
+        if any(source.slug == slug for source in billing.sources()):
+            raise ValidationError("A source with this short name exists. Choose another.")
+        return slug
+
+    def clean_api_key(self) -> str:
+        key = str(self.cleaned_data["api_key"]).strip()
+        if key:
+            is_live = self.cleaned_data.get("mode") != "test"
+            _checked(sources.check_api_key, key, livemode=is_live, allow_secret_key=False)
+        return key
+
+
+def _checked(check: Callable[..., None], *given: Any, **more: Any) -> None:
+    try:
+        check(*given, **more)
+    except sources.SourceError as error:
+        raise ValidationError(str(error)) from error
 
 
 @login_not_required
 @never_cache
+@sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])
 def setup(request: HttpRequest) -> HttpResponse:
-    """Show the open step: the first account while nobody exists (with the one-time code), then the first source."""
+    """Show the open step: the first account while nobody exists (with the one-time code), then all the others."""
     if not get_user_model().objects.exists():
-        return _first_account(request)
+        return first_account(request)
     if not request.user.is_authenticated:
         return redirect(f"{reverse('account_login')}?next={reverse('dashboard:setup')}")
     if not may(request, Ability.CONNECT):
         raise PermissionDenied("This needs the ability 'connect'. Ask an administrator for a role that has it.")
-    return _sources(request)
+    if request.method == "POST":
+        return _act(request)
+    return _page(request)
+
+
+setup.ability = Ability.CONNECT  # type: ignore[attr-defined]  # the navigation's test reads it
 
 
 def nothing_yet(scope: Scope) -> Empty:
@@ -178,122 +138,107 @@ def nothing_yet(scope: Scope) -> Empty:
     )
 
 
-# ---- the first account ----
+# ---- the page ----
 
 
-def _first_account(request: HttpRequest) -> HttpResponse:
-    given = request.POST.get("code") or request.GET.get("code") or ""
-    if not _open_code(given):
-        asked = CodeForm({"code": given} if given else None)
-        if given:
-            asked.add_error(
-                "code", "This code is not the one that was printed last, or it was used. Restart serve for a new one."
-            )
-        return render(request, "dashboard/setup_code.html", {"form": asked}, status=403 if given else 200)
-    form = AccountForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        user = _make_admin(given, form.cleaned_data, now=shared.now_of(request))
-        if user is not None:
-            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-            return redirect("dashboard:setup")
-        form.add_error(None, "Somebody was first: this install has an account now. Sign in with it.")
-    return render(request, "dashboard/setup_account.html", {"form": form, "code": given, "steps": _steps(1)})
-
-
-def _open_code(code: str) -> SetupCode | None:
-    digest = hashlib.sha256(code.encode()).hexdigest()
-    return SetupCode.objects.filter(digest=digest, used_at__isnull=True).first() if code else None
-
-
-def _make_admin(code: str, values: dict[str, Any], *, now: datetime) -> Any:
-    """Use the code up and make the account; None when another request did so first."""
-    users = get_user_model().objects
-    digest = hashlib.sha256(code.encode()).hexdigest()
-    with transaction.atomic():
-        if not SetupCode.objects.filter(digest=digest, used_at__isnull=True).update(used_at=now) or users.exists():
-            return None
-        user = users.create_superuser(values["username"], values["email"], values["password1"])
-        user.groups.add(Group.objects.get(name=Role.ADMIN))
-        return user
-
-
-# ---- the first source ----
-
-
-def _sources(request: HttpRequest) -> HttpResponse:
+def _page(request: HttpRequest, *, form: SourceForm | None = None) -> HttpResponse:
     now = shared.now_of(request)
-    known = billing.sources()
-    form = SourceForm()
-    trial: Trial | None = None
-    if request.method == "POST" and request.POST.get("step") == "source":
-        form = SourceForm(request.POST)
-        if form.is_valid():
-            trial = _add_source(form, now=now)
-            if trial:
-                form, known = SourceForm(), billing.sources()
-    elif request.method == "POST":
-        try:
-            trial = try_endpoint(request.POST.get("slug", ""), now=now)
-        except sources.SourceError as error:
-            messages.error(request, str(error))
-    return shared.page(
+    found = setup_steps.read(now=now)
+    answer = shared.page(
         request,
         "dashboard/setup.html",
         {
-            "form": form,
-            "sources": [(source, f"{settings.BASE_URL}/webhooks/stripe/{source.slug}/") for source in known],
-            "trial": trial,
-            "steps": _steps(3 if known else 2),
-            "org": set_up.salesforce_set_up(),
+            "form": form or SourceForm(),
+            "is_adding": form is not None or not found.sources or "add" in request.GET,
+            "set_up": found,
+            "steps": found.steps,
+            "events": endpoints.EVENTS,
+            "api_version": stripe_api.API_VERSION,
+            "rights": examining.RIGHTS,
+            "key_pages": [(mode, setup_steps.key_page(livemode=mode == "live")) for mode in ("live", "test")],
         },
         name="Set up",
         now=now,
     )
+    answer.status_code = 422 if form is not None else 200
+    return answer
 
 
-def _add_source(form: SourceForm, *, now: datetime) -> Trial | None:
-    """Save the source and try it; None, with the reason at its field, when it cannot be saved."""
-    values = form.cleaned_data
-    if any(source.slug == values["slug"] for source in billing.sources()):
-        form.add_error("slug", "A source with this short name exists. Choose another.")
-        return None
+# ---- what its buttons do ----
+
+
+def _act(request: HttpRequest) -> HttpResponse:
+    step = request.POST.get("step", "")
+    now = shared.now_of(request)
+    if step == "source":
+        return _add_source(request, now=now)
+    act = ACTIONS.get(step)
+    if act is None:
+        raise BadRequest("There is no such step.")
+    source = StripeSource.objects.filter(slug=request.POST.get("slug", "")).first()
+    if source is None:
+        messages.error(request, "There is no such source any more.")
+        return redirect("dashboard:setup")
     try:
-        sources.add(
+        messages.success(request, act(source, request, now))
+    except (sources.SourceError, stripe_api.StripeError) as error:
+        messages.error(request, str(error))
+    return redirect(f"{reverse('dashboard:setup')}#source-{source.slug}")
+
+
+def _add_source(request: HttpRequest, *, now: datetime) -> HttpResponse:
+    """Try the key and save the source; with the reason at its field when that cannot be."""
+    form = SourceForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form=form)
+    values = form.cleaned_data
+    try:
+        examining.add(
             values["slug"],
             label=values["label"],
-            signing_secrets=[values["signing_secret"]],
             livemode=values["mode"] == "live",
+            api_key=values["api_key"],
+            signing_secret=values["signing_secret"],
+            now=now,
         )
     except sources.SourceError as error:
-        form.add_error("signing_secret", str(error))
-        return None
-    return try_endpoint(values["slug"], now=now)
+        form.add_error("api_key" if values["api_key"] else "signing_secret", str(error))
+        return _page(request, form=form)
+    messages.success(request, f"{values['label']} is saved.")
+    return redirect(f"{reverse('dashboard:setup')}#source-{values['slug']}")
 
 
-def try_endpoint(slug: str, *, now: datetime) -> Trial:
-    """Post a signed test event through the function that answers Stripe, and return what it said.
-
-    The event is kept like any other and then marked ignored, because nothing in it concerns money.
-    """
-    source = sources.with_secrets(slug)
-    event_id = f"evt_setup_{secrets.token_hex(8)}"
-    stamp = int(now.timestamp())
-    body = json.dumps(
-        {
-            "id": event_id,
-            "object": "event",
-            "type": TEST_EVENT,
-            "created": stamp,
-            "livemode": source.livemode,
-            "api_version": None,
-            "data": {"object": {"id": "setup", "object": "setup"}},
-        }
-    ).encode()
-    signature = hmac.new(source.newest_secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
-    status, answer = webhook.receive(slug, body, f"t={stamp},v1={signature}", now=now)
-    return Trial(slug, status, answer.decode().strip(), event_id)
+def _check(source: StripeSource, request: HttpRequest, now: datetime) -> str:
+    examining.refresh(source.pk, now=now)
+    return "Stripe was asked again."
 
 
-def _steps(at: int) -> list[Step]:
-    names = ("The first account", "The first Stripe source", "What comes next")
-    return [Step(name, number < at, number == at) for number, name in enumerate(names, start=1)]
+def _key(source: StripeSource, request: HttpRequest, now: datetime) -> str:
+    examining.replace_key(source.pk, request.POST.get("api_key", "").strip(), now=now)
+    return "The key is in use. What it reads stands below."
+
+
+def _secret(source: StripeSource, request: HttpRequest, now: datetime) -> str:
+    sources.add(source.slug, signing_secrets=[request.POST.get("signing_secret", "").strip()])
+    return "The signing secret is kept. Stripe's next delivery proves it."
+
+
+def _create(source: StripeSource, request: HttpRequest, now: datetime) -> str:
+    endpoints.create(source)
+    examining.refresh(source.pk, now=now)
+    return "The endpoint is made and its signing secret kept."
+
+
+def _mend(source: StripeSource, request: HttpRequest, now: datetime) -> str:
+    endpoints.mend(source)
+    examining.refresh(source.pk, now=now)
+    return "The endpoint sends everything that we read."
+
+
+ACTIONS: dict[str, Callable[[StripeSource, HttpRequest, datetime], str]] = {
+    "check": _check,
+    "key": _key,
+    "secret": _secret,
+    "create": _create,
+    "mend": _mend,
+}

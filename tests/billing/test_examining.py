@@ -80,7 +80,7 @@ def test_a_missing_right_has_its_name_in_the_dashboard(source, stripe):
 def test_a_key_that_stripe_does_not_know_is_one_fault_and_not_ten(source, stripe):
     stripe.keys.clear()
 
-    assert set(faults(source)) == {"wrong_key"}
+    assert set(faults(source)) == {"wrong_api_key"}
 
 
 def test_a_stripe_that_does_not_answer_is_no_missing_right(source, stripe):

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from billing import inbox, selectors, sources
+from billing import inbox, selectors
 from billing.models import EventState, Origin, StripeEvent
 from billing.selectors import EventCounts
 from tests import builders
@@ -128,11 +128,3 @@ def test_reading_histories_takes_two_statements(source, take, django_assert_num_
 
     with django_assert_num_queries(2):
         assert len(selectors.histories(pks)) == 9
-
-
-def test_a_source_can_sign_for_itself(source):
-    found = sources.with_secrets("acme")
-
-    assert (found.newest_secret, found.livemode) == (builders.SECRET, False)
-    with pytest.raises(sources.SourceError):
-        sources.with_secrets("nobody")

@@ -18,7 +18,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from billing.models import Customer, StripeEvent, StripeSource
+from billing.models import Customer, StripeEvent
 from crm.models import Account, Contact, CustomerRisk, Match, SalesforceOrg, SyncRecord, Unmatched
 from dashboard.models import SetupCode
 from dashboard.roles import Ability, Role
@@ -122,6 +122,8 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/events/": Ability.SEE_PEOPLE,
         f"/dashboard/events/{event}/": Ability.SEE_FIGURES,
         "/dashboard/setup/": Ability.CONNECT,
+        "/dashboard/settings/": Ability.MANAGE_USERS,
+        "/dashboard/settings/users/": Ability.MANAGE_USERS,
         "/dashboard/?format=csv": Ability.EXPORT,
         "/dashboard/movements/?format=xlsx": Ability.EXPORT,
         "/dashboard/cohorts/?format=csv": Ability.EXPORT,
@@ -681,45 +683,6 @@ def test_a_weak_or_mistyped_password_is_named_at_its_field(code: str) -> None:
     assert "The two passwords differ." in text_of(differs)
     assert 'aria-invalid="true"' in weak.content.decode()
     assert not get_user_model().objects.exists()
-
-
-def test_the_first_source_is_tried_by_a_signed_event(code: str) -> None:
-    client = Client()
-    client.post("/dashboard/setup/", {**ACCOUNT, "code": code})
-    form = {
-        "step": "source",
-        "label": "Acme US",
-        "slug": "acme-us",
-        "signing_secret": "whsec_0123456789abcdef",
-        "mode": "live",
-    }
-
-    answer = client.post("/dashboard/setup/", form)
-
-    shown = text_of(answer)
-    assert "The endpoint works A test event signed with this secret was received and kept" in shown
-    assert "http://127.0.0.1:8000/webhooks/stripe/acme-us/" in shown
-    assert "0123456789abcdef" not in answer.content.decode()
-    source = StripeSource.objects.get()
-    assert (source.slug, source.livemode) == ("acme-us", True)
-    event = StripeEvent.objects.get()
-    assert (event.type, event.state, event.reason) == ("setup.tested", "waiting", "")
-
-    again = client.post("/dashboard/setup/", {"step": "test", "slug": "acme-us"})
-    assert "The endpoint works" in text_of(again)
-    assert StripeEvent.objects.count() == 2
-
-
-def test_an_api_key_is_not_a_signing_secret(code: str) -> None:
-    client = Client()
-    client.post("/dashboard/setup/", {**ACCOUNT, "code": code})
-    form = {"step": "source", "label": "Acme", "slug": "acme", "signing_secret": "sk_live_51Nqabcdef", "mode": "live"}
-
-    answer = client.post("/dashboard/setup/", form)
-
-    assert "This is an API key. The signing secret starts with whsec_" in text_of(answer)
-    assert "sk_live_51Nqabcdef" not in answer.content.decode()
-    assert not StripeSource.objects.exists()
 
 
 @pytest.mark.parametrize(
