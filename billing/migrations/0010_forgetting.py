@@ -22,7 +22,7 @@ BEFORE = protect("billing_stripeevent", [*RECEIVED, "body"])
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0008_listings"),
+        ("billing", "0009_recounted"),
     ]
 
     operations = [
