@@ -97,9 +97,9 @@ def _aims(client: Client, rows: Sequence[SyncRecord], *, now: datetime) -> tuple
         return {}, aims
     made = records.build(list(chosen.values()), now=now)
     built = {pk: one for pk, one in made.items() if isinstance(one, records.Built)}
-    outcomes, found, _ = finding.find(client, chosen, built, now=now)
-    aims |= {pk: Aim(one.fields, one.their_id) for pk, one in found.items()}
-    return outcomes, aims
+    looked = finding.find(client, chosen, built, now=now)
+    aims |= {pk: Aim(one.fields, one.their_id) for pk, one in looked.found.items()}
+    return looked.outcomes, aims
 
 
 def _there(

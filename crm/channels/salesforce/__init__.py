@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from crm.channels.salesforce.packing import Write
 
 if TYPE_CHECKING:
     from crm.channels.salesforce.client import Client
+    from crm.channels.salesforce.guarded import Found, Guarded
     from crm.models import Message, SalesforceOrg, SyncRecord
     from crm.records import Built
 
@@ -208,29 +210,44 @@ def _send(
     *,
     now: datetime,
 ) -> dict[int, Outcome]:
-    from crm.channels.salesforce import composite, finding, mapping
+    from crm.channels.salesforce import composite, finding, guarded, mapping
     from crm.channels.salesforce.client import Client
 
     theirs = mapping.of(org)
 
+    def may_send() -> bool:
+        return time.monotonic() < parcel.send_until
+
     with Client(org, now=now) as client:
-        outcomes, found, questions = finding.find(client, rows, built, now=now)
+        is_quiet = len(parcel.rows) <= guarded.MOST_WRITES
+        looked = finding.find(client, rows, built, now=now, is_quiet=is_quiet)
+        outcomes, found = looked.outcomes, looked.found
         writes, unchanged = changed(rows, found)
         outcomes |= unchanged
         standing = _standing_posts(client, parcel, told)
         outcomes |= {ref: Sent(told[ref].fields, their_id=their_id, called=False) for ref, their_id in standing.items()}
         writes += [write for ref, write in told.items() if ref not in standing]
-        if not writes and not questions:
-            return outcomes
         parcel.asked.update({write.row: _asked(write) for write in writes})
-        results = composite.send(
-            client,
-            mapping.in_their_words(writes, theirs),
-            questions,
-            version=org.api_version,
-            now=now,
-            may_send=lambda: time.monotonic() < parcel.send_until,
-        )
+        if looked.guarded is not None:
+            one = guarded.send(
+                client, looked.guarded, writes, theirs, version=org.api_version, now=now, may_send=may_send
+            )
+            results = one.results
+            found, taken = _as_found(found, built, looked.guarded, one)
+            writes.append(taken)
+            path = f"sobjects/Opportunity/{one.their_id}".rstrip("/")
+            parcel.asked[taken.row] = {"method": "PATCH", "path": path, "fields": taken.fields}
+        elif writes or looked.questions:
+            results = composite.send(
+                client,
+                mapping.in_their_words(writes, theirs),
+                looked.questions,
+                version=org.api_version,
+                now=now,
+                may_send=may_send,
+            )
+        else:
+            return outcomes
         wait = next((result for result in results.values() if isinstance(result, Wait)), None)
         if wait is not None:
             client.pause(wait)
@@ -245,6 +262,18 @@ def _send(
         else:
             outcomes[ref] = written(rows[ref], _said(found[ref]), their_id=result or found[ref].their_id)
     return outcomes | after_gone_accounts(outcomes, writes, now=now)
+
+
+def _as_found(
+    found: Mapping[int, Built], built: Mapping[int, Built], asked: Guarded, one: Found
+) -> tuple[dict[int, Built], Write]:
+    """Return what each record said when an Opportunity was found in the same call, and the write of that."""
+    made = replace(built[asked.row], fields=one.fields or asked.wins, their_id=one.their_id)
+    pointing = {
+        ref: replace(found[ref], fields={**found[ref].fields, "Opportunity__c": one.their_id}) for ref in one.pointing
+    }
+    write = Write(asked.row, asked.account_id, made.sobject, made.fields, their_id=one.their_id)
+    return {**found, **pointing, asked.row: made}, write
 
 
 def _said(made: Built) -> Mapping[str, Any]:

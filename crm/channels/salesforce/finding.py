@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from crm import opportunities
 from crm.channels.kinds import Held, Outcome
 from crm.channels.salesforce import budget, checks, mapping
 from crm.channels.salesforce import fields as names
+from crm.channels.salesforce.guarded import Guarded
 from crm.channels.salesforce.mapping import FieldMap
 from crm.channels.salesforce.packing import Question
 from crm.channels.salesforce.soql import quoted_list
@@ -31,14 +32,33 @@ AMOUNT = "Amount"
 COLUMNS = "Id, AccountId, Name, StageName, IsClosed, IsWon, CloseDate, Owner.Name, HasOpportunityLineItem"
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What looking came to: outcomes of what is held, what each record says now, and what is to ride with the writes.
+
+    `guarded` is the one Opportunity that Salesforce may find and take in the same call.
+    """
+
+    outcomes: dict[int, Outcome]
+    found: dict[int, Built]
+    questions: list[Question]
+    guarded: Guarded | None = None
+
+
 def find(
-    client: Client, rows: Mapping[int, SyncRecord], built: Mapping[int, Built], *, now: datetime
-) -> tuple[dict[int, Outcome], dict[int, Built], list[Question]]:
+    client: Client,
+    rows: Mapping[int, SyncRecord],
+    built: Mapping[int, Built],
+    *,
+    now: datetime,
+    is_quiet: bool = False,
+) -> Looked:
     """Give each record that looks for its Opportunity the one that fits for sure, or hold it and keep the question.
 
     What a person chose stands. A schedule entry that goes with a found Opportunity points at it. One query for all
-    that look, none where nobody does. When the day's reads run short, the query is returned to ride with this flush's
-    writes, and its answer, kept on the record, serves the next flush.
+    that look, none where nobody does. Where few writes go (`is_quiet`) and one record looks, Salesforce finds and takes
+    it in the same call. When the day's reads run short, the query is returned to ride with this flush's writes. What
+    such a query answered, kept on the record, serves the next flush.
     """
     outcomes: dict[int, Outcome] = {}
     found = dict(built)
@@ -46,13 +66,14 @@ def find(
     told = {pk: made for pk, made in looking.items() if _is_fresh(rows[pk], now)}
     asking = {pk: made for pk, made in looking.items() if pk not in told}
     questions: list[Question] = []
-    if asking and not budget.may_look(client.org, now=now):
-        questions = _questions(client.org, asking)
+    guarded = _guarded(client, asking, built) if is_quiet and len(looking) == len(asking) == 1 else None
+    if guarded or (asking and not budget.may_look(client.org, now=now)):
+        questions = [] if guarded else _questions(client.org, asking)
         found = {pk: made for pk, made in found.items() if pk not in asking}
         looking, asking = told, {}
     if looking:
         stage = known_won_stage(client)
-        candidates = {one.id: one for pk in told for one in map(_candidate, rows[pk].looked_up or ())}
+        candidates = {one.id: one for pk in told for one in map(candidate, rows[pk].looked_up or ())}
         candidates |= _candidates(client, asking)
         chosen = _chosen(client.org, rows, looking, candidates, now=now)
         is_standard = mapping.of(client.org).name(names.OPPORTUNITY, AMOUNT) == AMOUNT
@@ -69,7 +90,7 @@ def find(
     for pk, made in found.items():
         if made.begun is not None and pk not in looking:
             found[pk] = _corrected(made, rows[pk], now=now)
-    return outcomes, found, questions
+    return Looked(outcomes, found, questions, guarded)
 
 
 def closing(begun: Begun, stage: str) -> dict[str, Any]:
@@ -93,6 +114,32 @@ def known_won_stage(client: Client) -> str:
         client.org.won_stage = next(iter(checks.won_stages(client)), DEFAULT_WON_STAGE)
         SalesforceOrg.objects.filter(pk=client.org.pk).update(won_stage=client.org.won_stage)
     return client.org.won_stage
+
+
+def _guarded(client: Client, asking: Mapping[int, Built], built: Mapping[int, Built]) -> Guarded | None:
+    """Return what Salesforce may find and take by itself; None where a person chose, a name decides, or rivals look."""
+    ((row, made),) = asking.items()
+    theirs = mapping.of(client.org)
+    named = made.begun.named_id if made.begun is not None else ""
+    if made.begun is None or named or _by_person(asking) or not theirs.name(names.OPPORTUNITY, names.SUBSCRIPTION_ID):
+        return None
+    if len(_rivals(asking, sure=()).get(made.account_id, ())) > 1:
+        return None
+    subscription = made.begun.subscription_id
+    return Guarded(
+        row,
+        made.account_id,
+        subscription,
+        made.begun.on,
+        _query([(made.account_id, made.begun)], set(), theirs),
+        links=made.fields,
+        wins={**made.fields, **closing(made.begun, known_won_stage(client))},
+        entries=frozenset(
+            pk
+            for pk, one in built.items()
+            if one.sobject == names.MRR_SCHEDULE and one.fields.get("Stripe_Subscription_Id__c") == subscription
+        ),
+    )
 
 
 # ---- choosing ----
@@ -256,8 +303,8 @@ def _candidates(client: Client, looking: Mapping[int, Built]) -> dict[str, Candi
     theirs = mapping.of(client.org)
     for start in range(0, len(begun), ASKED_AT_ONCE):
         for one in client.query(_query(begun[start : start + ASKED_AT_ONCE], told, theirs)):
-            candidate = _candidate(theirs.back(names.OPPORTUNITY, one))
-            found[candidate.id] = candidate
+            read = candidate(theirs.back(names.OPPORTUNITY, one))
+            found[read.id] = read
     return found
 
 
@@ -305,7 +352,8 @@ def _query(begun: Sequence[tuple[str, Begun]], told: set[str], theirs: FieldMap)
     return f"SELECT {', '.join(columns)} FROM Opportunity WHERE {' OR '.join(conditions)}"  # noqa: S608  # SOQL, values quoted
 
 
-def _candidate(record: Mapping[str, Any]) -> Candidate:
+def candidate(record: Mapping[str, Any]) -> Candidate:
+    """Return an Opportunity as a query of ours told it."""
     amount = record.get(AMOUNT)
     return Candidate(
         id=str(record["Id"]),

@@ -65,7 +65,7 @@ def pack(writes: Sequence[Write], questions: Sequence[Question] = ()) -> list[li
     ordered = sorted(writes, key=lambda write: (write.group, ORDER.get(write.sobject, 9)))
     requests: list[list[Part]] = []
     for once in _without_twins(ordered):
-        requests += [[_single(write) for write in once]] if len(once) <= PARTS else _collections(once)
+        requests += [[single(write) for write in once]] if len(once) <= PARTS else _collections(once)
     for question in questions:
         _ride(question, requests)
     return requests
@@ -104,7 +104,8 @@ def _without_twins(writes: Iterable[Write]) -> list[list[Write]]:
     return rounds
 
 
-def _single(write: Write) -> Part:
+def single(write: Write) -> Part:
+    """Return the part that carries one write."""
     if not write.their_id and not write.key:
         return Part((write.row,), "POST", f"sobjects/{write.sobject}", write.fields, is_collection=False)
     if write.their_id:

@@ -1,6 +1,7 @@
 """A small, strict part of SOQL: SELECT fields FROM one object WHERE … ORDER BY … LIMIT … OFFSET.
 
-What Salesforce has and we do not use (aggregates but COUNT(), subqueries, date literals) is refused as malformed.
+Also COUNT(), the aggregates COUNT, MIN and MAX of groups, and semi-joins (IN and NOT IN a subquery). What Salesforce
+has and we do not use (other aggregates, subqueries as columns, date literals) is refused as malformed.
 """
 
 from __future__ import annotations
@@ -13,54 +14,18 @@ from typing import Any
 
 from .errors import SalesforceError
 from .schema import NUMBERS, TEXTS, Field, SObject
+from .soql_groups import Aggregate, Groups, Path, parent_of
+from .soql_tokens import KEYWORDS, TOKEN, Token
 from .store import Record, Store
 from .values import DATE, DATETIME, is_id, long_id, moment, shown, stamp
 
-TOKEN = re.compile(
-    r"""\s*(?:
-        (?P<string>'(?:[^'\\]|\\.)*')
-      | (?P<datetime>\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:?\d\d))
-      | (?P<date>\d{4}-\d\d-\d\d)
-      | (?P<number>-?\d+(?:\.\d+)?)
-      | (?P<name>[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z][A-Za-z0-9_]*)*)
-      | (?P<sign><=|>=|!=|<>|=|<|>|\(|\)|,)
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "'": "'", '"': '"', "\\": "\\"}
 HINT = (
     "If you are attempting to use a custom {}, be sure to append the '{}' after the {}. "
     "Please reference your WSDL or the describe call for the appropriate names."
 )
-KEYWORDS = {
-    "SELECT",
-    "FROM",
-    "WHERE",
-    "AND",
-    "OR",
-    "NOT",
-    "IN",
-    "LIKE",
-    "ORDER",
-    "BY",
-    "LIMIT",
-    "OFFSET",
-    "ASC",
-    "DESC",
-    "NULLS",
-}
+AGGREGATES = ("COUNT", "MIN", "MAX")
 Test = Callable[[Record], bool]
-
-
-@dataclass(frozen=True)
-class Token:
-    kind: str
-    text: str
-    at: int
-
-    @property
-    def word(self) -> str:
-        return self.text.upper() if self.kind == "name" else self.text
 
 
 @dataclass(frozen=True)
@@ -86,6 +51,9 @@ def run(soql: str, store: Store, *, version: str, with_deleted: bool = False) ->
         rest = [row for row in found if path.value(store, row) is not None]
         rest.sort(key=lambda row: _order_key(path.value(store, row)), reverse=descending)
         found = blank + rest if nulls_first else rest + blank
+    if query.groups is not None:
+        rows = query.groups.rows(store, found)
+        return Result(query.sobject.name, list(rows[0]) if rows else [], rows, len(rows))
     found = found[query.offset :]
     if query.limit is not None:
         found = found[: query.limit]
@@ -101,24 +69,6 @@ def reference_to(sobject: str, record_id: str, version: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Path:
-    """A field, reached over parents: Account.Owner.Name."""
-
-    sobject: SObject
-    parents: tuple[Field, ...]
-    field: Field
-    text: str
-
-    def value(self, store: Store, row: Record) -> Any:
-        for parent in self.parents:
-            found = _parent(store, row.get(parent.name))
-            if found is None:
-                return None
-            row = found
-        return row.get(self.field.name)
-
-
-@dataclass(frozen=True)
 class Query:
     sobject: SObject
     fields: list[Path]
@@ -127,6 +77,7 @@ class Query:
     order: list[tuple[Path, bool, bool]]
     limit: int | None
     offset: int
+    groups: Groups | None = None
 
 
 class _Parser:
@@ -136,16 +87,19 @@ class _Parser:
         self.tokens = self._tokens()
         self.at = 0
         self.sobject: SObject | None = None
+        self.joins = 0
 
     def query(self) -> Query:
         self._expect("SELECT")
-        names, counts = self._selected()
+        aggregates = self._aggregates()
+        names, counts = ([], False) if aggregates else self._selected()
         self._expect("FROM")
         self.sobject = self._object(self._name())
         fields = [self._path(name) for name in names]
         where: Test = lambda row: True  # noqa: E731
         if self._accept("WHERE"):
             where = self._condition()
+        groups = self._groups(aggregates) if aggregates else None
         order = self._order() if self._accept("ORDER") else []
         limit = self._whole() if self._accept("LIMIT") else None
         offset = self._whole() if self._accept("OFFSET") else 0
@@ -153,7 +107,7 @@ class _Parser:
             raise SalesforceError("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000")
         if self._peek() is not None:
             raise self._unexpected()
-        return Query(self.sobject, fields, counts, where, order, limit, offset)
+        return Query(self.sobject, fields, counts, where, order, limit, offset, groups)
 
     # Clauses
 
@@ -169,6 +123,64 @@ class _Parser:
         if doubled:
             raise SalesforceError("INVALID_FIELD", f"duplicate field selected: {min(doubled)}")
         return names, False
+
+    def _aggregates(self) -> list[tuple[str, Token, str]]:
+        """Aggregates as they are selected: function, field and alias; COUNT() alone is another thing."""
+        found: list[tuple[str, Token, str]] = []
+        while (token := self._peek()) is not None and token.word in AGGREGATES and self._after(2) != ")":
+            self.at += 1
+            field = self._bracketed()
+            alias = self._peek()
+            is_named = alias is not None and alias.kind == "name" and alias.word != "FROM"
+            found.append((token.word, field, self._name().text if is_named else f"expr{len(found)}"))
+            if not self._accept(","):
+                break
+        return found
+
+    def _bracketed(self) -> Token:
+        self._expect("(")
+        field = self._name()
+        self._expect(")")
+        return field
+
+    def _groups(self, told: list[tuple[str, Token, str]]) -> Groups:
+        self._expect("GROUP")
+        self._expect("BY")
+        by, having = self._path(self._name()), None
+        if self._accept("HAVING"):
+            self._expect("COUNT")
+            counted = Aggregate("COUNT", self._path(self._bracketed()), "")
+            self._expect("=")
+            having = counted, self._whole()
+        return Groups(by, [self._aggregate(*one) for one in told], having)
+
+    def _aggregate(self, function: str, name: Token, alias: str) -> Aggregate:
+        path = self._path(name)
+        if path.field.type in ("boolean", "textarea"):
+            raise self._error("MALFORMED_QUERY", f"field {path.field.name} does not support aggregate operator", name)
+        return Aggregate(function, path, alias)
+
+    def _joined(self, path: Path) -> set[Any]:
+        """The values of a subquery: of another object, one field, an id or a reference as the outer one is."""
+        self.joins += 1
+        if self.joins > 2:
+            raise self._error("MALFORMED_QUERY", "maximum 2 semi join sub-selects are allowed", self._peek())
+        self._expect("SELECT")
+        name = self._name()
+        self._expect("FROM")
+        outer, self.sobject = self.sobject, self._object(self._name())
+        if self.sobject is outer:
+            raise self._error(
+                "MALFORMED_QUERY", "The inner and outer selects should not be on the same object type", name
+            )
+        field = self._path(name)
+        if {field.field.type, path.field.type} - {"id", "reference"}:
+            raise self._error("INVALID_FIELD", "semi join sub-selects can only query id and reference fields", name)
+        where = self._condition() if self._accept("WHERE") else lambda row: True
+        self._expect(")")
+        rows = [row for row in self.store.table(self.sobject.name).values() if not row["IsDeleted"] and where(row)]
+        self.sobject = outer
+        return {_folded(field.value(self.store, row)) for row in rows}
 
     def _order(self) -> list[tuple[Path, bool, bool]]:
         self._expect("BY")
@@ -246,6 +258,8 @@ class _Parser:
 
     def _members(self, path: Path) -> set[Any]:
         self._expect("(")
+        if (token := self._peek()) is not None and token.word == "SELECT":
+            return self._joined(path)
         members = {_folded(self._literal(path))}
         while self._accept(","):
             members.add(_folded(self._literal(path)))
@@ -357,6 +371,9 @@ class _Parser:
     def _peek(self) -> Token | None:
         return self.tokens[self.at] if self.at < len(self.tokens) else None
 
+    def _after(self, steps: int) -> str:
+        return self.tokens[self.at + steps].text if self.at + steps < len(self.tokens) else ""
+
     def _next(self) -> Token:
         token = self._peek()
         if token is None:
@@ -397,21 +414,12 @@ class _Parser:
         return SalesforceError(code, f"\n{around}\n^\nERROR at Row:1:Column:{column}\n{message}")
 
 
-def _parent(store: Store, parent_id: str | None) -> Record | None:
-    if parent_id is None:
-        return None
-    for name, sobject in store.objects.items():
-        if sobject.prefix == parent_id[:3]:
-            return store.table(name).get(parent_id)
-    return None
-
-
 def _row(store: Store, query: Query, record: Record, version: str) -> dict[str, Any]:
     row: dict[str, Any] = {"attributes": reference_to(query.sobject.name, record["Id"], version)}
     for path in query.fields:
         here, place, current = row, query.sobject, record
         for parent in path.parents:
-            found = _parent(store, current.get(parent.name))
+            found = parent_of(store, current.get(parent.name))
             name = parent.relationship or ""
             if found is None:
                 here[name] = None
