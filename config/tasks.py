@@ -19,7 +19,8 @@ from billing import catch_up as catching
 from billing import refusals
 from config import due, pipeline, recounting, repricing
 from config.nudge import Lane, enqueue, nudge
-from crm import assessing, choices, connections, converted, drift, matching, patrol, shadow, writes
+from crm import accounts, assessing, choices, connections, converted, drift, matching, patrol, shadow, writes
+from crm.channels.kinds import ChannelError
 from mrr import check, ecb, fx, seals
 from mrr.days import day_of
 from mrr.engine.rates import Origin
@@ -169,7 +170,8 @@ def find_drift() -> None:
     now = timezone.now()
     try:
         drift.check(now=now)
-    except drift.NotChecked as reason:
+        accounts.keep_people(now=now)
+    except (drift.NotChecked, ChannelError) as reason:
         log.info("drift not looked for", reason=str(reason))
     if choices.look_again_at_all(now=now):
         nudge("outbox")

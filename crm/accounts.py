@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from crm import scoring
+from crm.channels.kinds import Permanent
 from crm.channels.salesforce.soql import quoted_list
 from crm.ids import ACCOUNT, long_id
 from crm.models import Account, Contact, SalesforceOrg
+
+if TYPE_CHECKING:
+    from crm.channels.salesforce.client import Client
+
+log = structlog.get_logger(__name__)
 
 EVERY = timedelta(minutes=10)  # two queries each: 288 of the day's 500 reads
 OVERLAP = timedelta(minutes=5)  # a record saved by a long transaction is stamped before it can be seen
 PAGE = 500
 IDS_AT_ONCE = 200
+PEOPLE_AT_ONCE = 300
 
 ACCOUNT_COLUMNS = (
-    "Id, Name, Website, Phone, BillingCity, BillingPostalCode, BillingCountry, Type, Owner.Name, ParentId, IsDeleted, "
-    "MasterRecordId, SystemModstamp"
+    "Id, Name, Website, Phone, BillingCity, BillingPostalCode, BillingCountry, Type, OwnerId, Owner.Name, "
+    "Owner.IsActive, ParentId, IsDeleted, MasterRecordId, SystemModstamp"
 )
 CONTACT_COLUMNS = "Id, AccountId, Email, IsDeleted"
 
@@ -55,9 +64,7 @@ def refresh(*, now: datetime, report: Callable[[int], None] = lambda count: None
         return Mirrored()
     since = org.mirrored_to - OVERLAP if org.mirrored_to else None
     with Client(org, now=now) as client:
-        accounts, news = _keep(
-            client.query(_soql("Account", ACCOUNT_COLUMNS, since), with_deleted=True), org, _keep_accounts, report
-        )
+        accounts, news = _keep(_accounts_since(client, org, since), org, _keep_accounts, report)
         contacts, more = _keep(
             client.query(_soql("Contact", CONTACT_COLUMNS, since), with_deleted=True), org, _keep_contacts, report
         )
@@ -80,7 +87,7 @@ def read_named(account_ids: Collection[str], *, now: datetime) -> int:
     with Client(org, now=now) as client:
         for start in range(0, len(wanted), IDS_AT_ONCE):
             ids = quoted_list(wanted[start : start + IDS_AT_ONCE])
-            soql = f"SELECT {ACCOUNT_COLUMNS} FROM Account WHERE Id IN {ids}"  # noqa: S608  # SOQL, values quoted
+            soql = f"SELECT {_account_columns(org)} FROM Account WHERE Id IN {ids}"  # noqa: S608  # SOQL, values quoted
             found += _keep(client.query(soql, with_deleted=True), org, _keep_accounts, lambda count: None)[0]
     known = set(Account.objects.filter(salesforce_id__in=wanted).values_list("salesforce_id", flat=True))
     unknown = [Account(org=org, salesforce_id=one, is_deleted=True) for one in wanted if one not in known]
@@ -98,6 +105,54 @@ def can_be_asked(org: SalesforceOrg | None, *, now: datetime) -> bool:
 def _readable(now: datetime) -> SalesforceOrg | None:
     org = SalesforceOrg.objects.order_by("pk").first()
     return org if can_be_asked(org, now=now) else None
+
+
+def keep_people(*, now: datetime) -> int:
+    """Learn which owners and CSMs are active now: a User who leaves stamps no Account. One call for 300 of them.
+
+    Returns how many Accounts changed by it; raises ChannelError.
+    """
+    from crm.channels.salesforce.client import Client
+
+    org = _readable(now)
+    if org is None:
+        return 0
+    standing = Account.objects.filter(org=org, is_deleted=False)
+    ids = {one for pair in standing.values_list("owner_id", "csm_id").distinct() for one in pair if one}
+    changed = 0
+    with Client(org, now=now) as client:
+        for start in range(0, len(ids), PEOPLE_AT_ONCE):
+            chunk = sorted(ids)[start : start + PEOPLE_AT_ONCE]
+            soql = f"SELECT Id FROM User WHERE IsActive = true AND Id IN {quoted_list(chunk)}"  # noqa: S608  # SOQL, values quoted
+            active = {str(one["Id"]) for one in client.query(soql)}
+            for column in ("owner", "csm"):
+                here = standing.filter(**{f"{column}_id__in": chunk})
+                flag = f"{column}_is_active"
+                changed += here.filter(**{f"{column}_id__in": active, flag: False}).update(**{flag: True})
+                changed += here.exclude(**{f"{column}_id__in": active}).filter(**{flag: True}).update(**{flag: False})
+    return changed
+
+
+def _accounts_since(client: Client, org: SalesforceOrg, since: datetime | None) -> Iterator[Mapping[str, Any]]:
+    """Yield what changed; where the lookup of the CSM is gone from the org, without it: the mirror must not stop."""
+    try:
+        yield from client.query(_soql("Account", _account_columns(org), since), with_deleted=True)
+    except Permanent as refusal:
+        if not org.csm_field or refusal.code != "INVALID_FIELD":
+            raise
+        log.warning("the CSM's lookup cannot be read", field=org.csm_field, message=refusal.message)
+        yield from client.query(_soql("Account", ACCOUNT_COLUMNS, since), with_deleted=True)
+
+
+def _account_columns(org: SalesforceOrg) -> str:
+    if not org.csm_field:
+        return ACCOUNT_COLUMNS
+    return f"{ACCOUNT_COLUMNS}, {org.csm_field}, {_relationship(org.csm_field)}.IsActive"
+
+
+def _relationship(field: str) -> str:
+    """Return the name that follows a lookup in a query: CSM__r for CSM__c."""
+    return f"{field.removesuffix('__c')}__r" if field.endswith("__c") else field.removesuffix("Id")
 
 
 def _soql(sobject: str, columns: str, since: datetime | None) -> str:
@@ -171,11 +226,21 @@ def account_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Account:
         country=_text(record, "BillingCountry", 80),
         type=_text(record, "Type", 80),
         owner_name=str((record.get("Owner") or {}).get("Name") or "")[:255],
+        **_people(org, record),
         parent_id=_text(record, "ParentId", 18),
         is_deleted=bool(record.get("IsDeleted")),
         merged_into=_text(record, "MasterRecordId", 18),
         modified_at=datetime.fromisoformat(str(stamp)) if stamp else None,
     )
+
+
+def _people(org: SalesforceOrg, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "owner_id": _text(record, "OwnerId", 18),
+        "owner_is_active": bool((record.get("Owner") or {}).get("IsActive")),
+        "csm_id": _text(record, org.csm_field, 18) if org.csm_field else "",
+        "csm_is_active": bool(org.csm_field and (record.get(_relationship(org.csm_field)) or {}).get("IsActive")),
+    }
 
 
 def _keep_contacts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> int:

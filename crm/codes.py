@@ -363,6 +363,21 @@ SETUP: Final[Help] = {
         "The integration user may not read them.",
         "Give it access to the record type, or look by hand whether the won stage is offered.",
     ),
+    "owner_inactive": (
+        "An Account's owner is not active",
+        "Whoever should be told of its customers has left, so Tasks stay with the integration user.",
+        "Give the Account an active owner in Salesforce.",
+    ),
+    "csm_inactive": (
+        "An Account's CSM is not active",
+        "The lookup of who looks after it names somebody who has left, so Tasks stay with the integration user.",
+        "Name an active User in the Account's lookup, or clear it: then its owner counts.",
+    ),
+    "no_owner": (
+        "Nobody looks after an Account",
+        "It has neither an owner that we may see nor a CSM, so Tasks stay with the integration user.",
+        "Give the Account an active owner in Salesforce.",
+    ),
     "currency_inactive": (
         "A currency is not active in the org",
         "The org has several currencies, and not the one that some of our amounts are in: those records are refused.",

@@ -67,6 +67,9 @@ class SalesforceOrg(models.Model):
     patrolled = models.JSONField(default=dict, help_text="{kind: key of the record up to which this round compared}")
     patrolled_at = models.DateTimeField(null=True, help_text="when the last round over all records ended")
     log_days = models.PositiveIntegerField(default=400, help_text="how long writes stay with request and response")
+    csm_field = models.CharField(
+        max_length=80, blank=True, help_text="API name of a User lookup on Account; empty = the Account's owner"
+    )
     alert_email = models.CharField(
         max_length=500, blank=True, help_text="told when sending stops and goes on; commas between addresses"
     )
@@ -130,6 +133,10 @@ class Account(models.Model):
     country = models.CharField(max_length=80, blank=True)
     type = models.CharField(max_length=80, blank=True)
     owner_name = models.CharField(max_length=255, blank=True)
+    owner_id = models.CharField(max_length=18, blank=True)
+    owner_is_active = models.BooleanField(default=False)
+    csm_id = models.CharField(max_length=18, blank=True, help_text="whom the connection's csm_field names")
+    csm_is_active = models.BooleanField(default=False)
     parent_id = models.CharField(max_length=18, blank=True)
     is_deleted = models.BooleanField(default=False)
     merged_into = models.CharField(max_length=18, blank=True)

@@ -13,6 +13,7 @@ from django.db import transaction
 
 from billing import selectors as billing
 from crm import alerts
+from crm.channels.salesforce.fields import ACCOUNT
 from crm.models import SalesforceOrg, SourceRules
 
 OF_ORG = (
@@ -21,6 +22,7 @@ OF_ORG = (
     "read_allowance",
     "reserve_calls",
     "log_days",
+    "csm_field",
     "alert_email",
     "alert_channel",
 )
@@ -80,7 +82,30 @@ def change_org(wanted: Mapping[str, Any], *, by: str) -> list[str]:
         org = SalesforceOrg.objects.order_by("pk").select_for_update().first()
         if org is None:
             raise NoOrg("No Salesforce org is connected. Connect one first.")
-        return _change(org, {name: wanted[name] for name in OF_ORG if name in wanted}, str(org), by=by)
+        changed = _change(org, {name: wanted[name] for name in OF_ORG if name in wanted}, str(org), by=by)
+        if "csm_field" in changed:
+            SalesforceOrg.objects.filter(pk=org.pk).update(mirrored_to=None)  # who looks after whom is read anew
+        return changed
+
+
+def fault_of_lookup(name: str, *, now: datetime) -> str:
+    """Say why a field of Account cannot name who looks after it; empty where it can. One call, none without a change.
+
+    Raises ChannelError when Salesforce does not answer.
+    """
+    from crm.channels.salesforce.client import Client
+
+    org = SalesforceOrg.objects.order_by("pk").first()
+    if org is None or not name or name == org.csm_field:
+        return ""
+    with Client(org, now=now) as client:
+        described = client.describe(ACCOUNT) or {}
+    found = next((one for one in described.get("fields", ()) if one["name"] == name), None)
+    if found is None:
+        return f"Account has no field {name} that the integration user sees."
+    if found.get("type") != "reference" or "User" not in (found.get("referenceTo") or ()):
+        return f"{name} is no lookup of a User."
+    return ""
 
 
 def change_source(source_pk: int, wanted: Mapping[str, str], *, by: str) -> list[str]:

@@ -52,6 +52,8 @@ REFUSALS = [
     ("INVALID_TYPE", "sObject type 'Account' is not supported.", (), "does not exist"),
 ]
 
+DEALS = ("Deal 1", "Deal 2", "Deal 3")  # each Account has two open Opportunities, so a person must choose
+
 WORLD = """
 import json, os
 from django.contrib.auth import get_user_model
@@ -80,7 +82,7 @@ for role in ("revops", "admin", "viewer"):
 
 @dataclass
 class Console:
-    """A served installation, live against a fake org; `accounts` by the code that each is refused with."""
+    """A served installation, live against a fake org; `accounts` by the code each is refused with, or their name."""
 
     address: str
     salesforce: FakeSalesforce
@@ -115,6 +117,10 @@ def console(tmp_path_factory) -> Iterator[Console]:
         accounts = {f"Acme {code}": fake.add_account(Name=f"Acme {code}") for code, *_ in REFUSALS}
         for account in accounts.values():
             fake.add_opportunity(AccountId=account)
+        for deal in DEALS:
+            accounts[deal] = fake.add_account(Name=deal)
+            for place in ("A", "B"):
+                fake.add_opportunity(AccountId=accounts[deal], Name=f"{deal} {place}")
         environment = {
             **os.environ,
             "DATA_DIR": str(folder),
@@ -142,7 +148,9 @@ def console(tmp_path_factory) -> Iterator[Console]:
             while not listens(port):
                 assert time.monotonic() < until, "the server does not listen"
                 time.sleep(0.2)
-            by_code = {code: accounts[f"Acme {code}"] for code, *_ in REFUSALS}
+            by_code = {code: accounts[f"Acme {code}"] for code, *_ in REFUSALS} | {
+                deal: accounts[deal] for deal in DEALS
+            }
             yield Console(f"http://127.0.0.1:{port}", fake, environment, by_code)
         finally:
             serve.send_signal(signal.SIGTERM)
@@ -188,7 +196,7 @@ def test_each_refusal_is_named_explained_and_ends_green_after_a_retry(page, cons
 
     page.goto(f"{console.address}/dashboard/sync/?kind=account")
     states = page.locator("tbody tr:not(.expand) .st").all_inner_texts()
-    assert len(states) == len(REFUSALS) and set(states) == {"Sent"}
+    assert len(states) == len(REFUSALS) + len(DEALS) and set(states) == {"Sent"}
     assert page.get_by_text("Nothing refused").count() == 1
     shoot(page, "console-green")
     assert page.complaints == []
@@ -250,6 +258,38 @@ def test_a_person_decides_about_drift_from_the_keyboard(page, console):
     assert console.salesforce.record(account)["MRR__c"] == 30
     page.goto(f"{console.address}/dashboard/sync/?tab=drift")
     assert "Billing_Status__c" in page.locator("main").inner_text()
+
+
+def test_opportunities_are_chosen_and_a_choice_is_undone_from_the_keyboard_alone(page, console):
+    console.drain()
+    signed_in(page, console)
+    page.goto(f"{console.address}/dashboard/unmatched/?tab=opportunities")
+
+    def stands_at(name: str) -> None:
+        page.wait_for_function("name => document.querySelector('#o-h').innerText === name", arg=name)
+
+    stands_at("Deal 1")
+    shoot(page, "console-opportunities")
+    for key, name in (("j", "Deal 2"), ("j", "Deal 3"), ("k", "Deal 2"), ("k", "Deal 1")):
+        page.keyboard.press(key)
+        stands_at(name)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    stands_at("Deal 2")
+    page.keyboard.press("Enter")
+    stands_at("Deal 3")
+    page.keyboard.press("u")
+    stands_at("Deal 2")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    stands_at("Deal 3")
+    console.drain()
+
+    for deal, won in (("Deal 1", ["Deal 1 B"]), ("Deal 2", ["Deal 2 B"]), ("Deal 3", [])):
+        account = console.accounts[deal]
+        found = console.salesforce.records("Opportunity", AccountId=account, IsWon=True)
+        assert [one["Name"] for one in found] == won
+    assert page.complaints == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -33,6 +33,7 @@ from crm.selectors.matches import (
     match_history,
     matches_of,
 )
+from crm.selectors.people import looking_after
 from crm.selectors.questions import (
     ChoiceRow,
     OpportunityRow,
@@ -168,6 +169,7 @@ __all__ = [
     "last_choice",
     "last_decision",
     "logged_writes",
+    "looking_after",
     "lost_lately",
     "match_history",
     "matches_of",

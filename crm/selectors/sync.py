@@ -244,6 +244,7 @@ class SyncRow:
     explanation: Explanation | None = None
     there_at: datetime | None = None
     accepted: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: str = ""  # the Account it belongs to, where it is none itself
 
     @property
     def sobject(self) -> str:
@@ -390,6 +391,7 @@ def _sync_rows(found: Sequence[Any]) -> tuple[SyncRow, ...]:
             explanation=_explained(row) if row.error_code and row.state in TROUBLED else None,
             there_at=row.there_at,
             accepted=row.accepted,
+            parent_id=row.parent_id if row.kind != RecordKind.ACCOUNT else "",
         )
         for row in found
     )

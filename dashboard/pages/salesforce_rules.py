@@ -14,6 +14,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from crm import rules
+from crm.channels.kinds import ChannelError
 from dashboard.pages import shared
 from dashboard.roles import Ability, requires
 
@@ -29,6 +30,7 @@ LABELS = {
     "read_allowance": "Reading calls a day",
     "reserve_calls": "Calls left to others",
     "log_days": "Days that writes are kept",
+    "csm_field": "Field of Account that names who looks after it",
     "alert_email": "Addresses",
     "alert_channel": "Slack channel",
 }
@@ -52,6 +54,13 @@ class OrgForm(forms.Form):
     read_allowance = _count("read_allowance", "300 of them read Accounts and Contacts.", least=300)
     reserve_calls = _count("reserve_calls", "Of the org's daily calls. When only these are left, sending stops.")
     log_days = _count("log_days", "With request and answer, for the log.", least=1, most=3650)
+    csm_field = forms.RegexField(
+        r"^[A-Za-z][A-Za-z0-9_]{0,79}$",
+        label=LABELS["csm_field"],
+        required=False,
+        error_messages={"invalid": "This is not an API name, such as CSM__c."},
+        help_text="A lookup of a User, such as CSM__c; that User owns our Tasks. Empty: the Account's owner.",
+    )
     alert_email = forms.CharField(
         label=LABELS["alert_email"],
         required=False,
@@ -93,7 +102,7 @@ def salesforce_rules(request: HttpRequest) -> HttpResponseBase:
     if request.method != "POST":
         return _page(request)
     form = OrgForm(request.POST)
-    if not form.is_valid():
+    if not form.is_valid() or not _may_look_up(form, request):
         return _page(request, form=form)
     try:
         _say(request, rules.change_org(form.cleaned_data, by=request.user.get_username()))
@@ -130,6 +139,17 @@ def try_alerts(request: HttpRequest) -> HttpResponse:
     return redirect("dashboard:salesforce_rules")
 
 
+def _may_look_up(form: OrgForm, request: HttpRequest) -> bool:
+    """Ask the org whether the lookup can be read; the form says why not."""
+    try:
+        fault = rules.fault_of_lookup(form.cleaned_data["csm_field"], now=shared.now_of(request))
+    except ChannelError as error:
+        fault = f"Salesforce could not be asked: {error.message} ({error.code})"
+    if fault:
+        form.add_error("csm_field", fault)
+    return not fault
+
+
 def _say(request: HttpRequest, changed: list[str]) -> None:
     if changed:
         messages.success(request, f"Changed: {', '.join(LABELS[name].lower() for name in changed)}.")
@@ -146,7 +166,7 @@ def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
         {
             "is_connected": org is not None,
             "sources": [(one, SourceForm(initial=_initial(one), prefix=str(one.pk))) for one in rules.of_sources()],
-            "opportunities": [form["makes_opportunities"]],
+            "records": [form["makes_opportunities"], form["csm_field"]],
             "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
             "alerts": [form["alert_email"], form["alert_channel"]],
             "has_errors": bool(form.errors),

@@ -61,6 +61,7 @@ class RecordLine:
     note_url: str
     salesforce_id: str
     record_url: str
+    parent_url: str
     key: str
     attempts: int
     due_at: datetime
@@ -226,6 +227,7 @@ def _line(row: crm.SyncRow, connection: crm.Connection | None, *, sees: bool, ma
         note_url,
         row.salesforce_id,
         crm.record_url(connection, row.salesforce_id),
+        crm.record_url(connection, row.parent_id),
         row.key,
         row.attempts,
         row.due_at,

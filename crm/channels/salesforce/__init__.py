@@ -160,6 +160,7 @@ def _told(rows: Sequence[Message], org: SalesforceOrg, *, now: datetime) -> tupl
     paid = payments.fields_of([row for row in rows if row.topic == messages.PAYMENT])
     rows_of_movements = [row for row in rows if row.topic != messages.PAYMENT]
     movements = told.movements(rows_of_movements, now=now, live_since=org.live_since if is_live(org) else None)
+    owners = crm.looking_after({row.customer_id or 0 for row in rows if row.topic == messages.WIN_BACK})
     writes: dict[int, Write] = {}
     unsaid: dict[int, Outcome] = {}
     for row in rows:
@@ -175,7 +176,8 @@ def _told(rows: Sequence[Message], org: SalesforceOrg, *, now: datetime) -> tupl
         elif not account_id:
             unsaid[row.ref] = Held("unmatched", "The customer has no Account yet.")
         elif row.topic == messages.WIN_BACK:
-            writes[row.ref] = tasks.win_back(row, movement, account_id, now=now)
+            owner_id = owners[row.customer_id or 0].id
+            writes[row.ref] = tasks.win_back(row, movement, account_id, owner_id=owner_id, now=now)
         else:
             writes[row.ref] = chatter.closed_won(row, movement, account_id)
     return writes, unsaid

@@ -12,6 +12,7 @@ from crm.channels.kinds import Permanent
 from crm.channels.salesforce.fields import ACCOUNT, CURRENCY, MRR_SCHEDULE, NEEDED, OBJECTS, OPPORTUNITY
 from crm.channels.salesforce.mapping import FieldMap
 from crm.channels.salesforce.soql import quoted_list
+from crm.selectors import people
 from mrr import selectors as mrr
 
 if TYPE_CHECKING:
@@ -111,6 +112,19 @@ def currencies(described: Mapping[str, Mapping[str, Any]], theirs: FieldMap) -> 
             )
             findings.append(Finding(sobject, CURRENCY, "currency_inactive", text))
     return findings + _account_amounts(described.get(ACCOUNT), theirs)
+
+
+def owners() -> list[Finding]:
+    """Name the matched Accounts that nobody active looks after, as the mirror knows them: their Tasks get no owner."""
+    count, first = people.without_anybody(limit=5)
+    if not count:
+        return []
+    names = ", ".join(account_id for account_id, _ in first) + (" and others" if count > len(first) else "")
+    text = (
+        f"Of {count} matched Accounts the CSM or owner is missing or not active: {names}. Their Tasks are left to the "
+        "integration user. Give them an active owner."
+    )
+    return [Finding(ACCOUNT, "OwnerId", first[0][1], text, is_remark=True)]
 
 
 def _account_amounts(account: Mapping[str, Any] | None, theirs: FieldMap) -> list[Finding]:

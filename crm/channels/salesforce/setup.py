@@ -66,6 +66,7 @@ def check(
     report("Reading stages and rules")
     findings += checks.stages(client, described.get(OPPORTUNITY))
     findings += checks.currencies(described, theirs)
+    findings += checks.owners()
     findings += checks.duplicate_rules(client)
     findings += checks.validation_rules(client)
     return findings

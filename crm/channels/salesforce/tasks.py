@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from mrr.selectors import Movement
 
 
-def win_back(row: Message, movement: Movement, account_id: str, *, now: datetime) -> Write:
-    """Return the Task that asks to win a customer back, on its Account and due today."""
+def win_back(row: Message, movement: Movement, account_id: str, *, owner_id: str, now: datetime) -> Write:
+    """Return the Task that asks to win a customer back, on its Account and due today.
+
+    Without an owner it is the integration user's: nobody active looks after the Account.
+    """
     from mrr import selectors as mrr
 
     zone = mrr.reporting_zone()
@@ -32,7 +35,8 @@ def win_back(row: Message, movement: Movement, account_id: str, *, now: datetime
         url=f"{settings.BASE_URL}/dashboard/customers/{movement.customer_pk}/",
     )
     fields = messages.win_back_task(loss, due_on=now.astimezone(zone).date())
-    return Write(row.ref, account_id, TASK, {**fields, "WhatId": account_id}, key_field=MESSAGE_KEY, key=row.dedupe_key)
+    said = {**fields, "WhatId": account_id, **({"OwnerId": owner_id} if owner_id else {})}
+    return Write(row.ref, account_id, TASK, said, key_field=MESSAGE_KEY, key=row.dedupe_key)
 
 
 def payment(row: Message, fields: Mapping[str, Any], account_id: str) -> Write:
