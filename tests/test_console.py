@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.fakes.salesforce import FakeSalesforce
 from tests.test_browser import ROOT, free_port, listens, shoot
@@ -266,26 +267,27 @@ def test_opportunities_are_chosen_and_a_choice_is_undone_from_the_keyboard_alone
     page.goto(f"{console.address}/dashboard/unmatched/?tab=opportunities")
 
     def stands_at(name: str) -> None:
-        page.wait_for_function("name => document.querySelector('#o-h').innerText === name", arg=name)
+        expect(page.locator("#o-h")).to_have_text(name)
 
-    stands_at("Deal 1")
+    first, second, third = page.locator("[data-rows] a.who").all_inner_texts()
+    stands_at(first)
     shoot(page, "console-opportunities")
-    for key, name in (("j", "Deal 2"), ("j", "Deal 3"), ("k", "Deal 2"), ("k", "Deal 1")):
+    for key, name in (("j", second), ("j", third), ("k", second), ("k", first)):
         page.keyboard.press(key)
         stands_at(name)
     page.keyboard.press("2")
     page.keyboard.press("Enter")
-    stands_at("Deal 2")
+    stands_at(second)
     page.keyboard.press("Enter")
-    stands_at("Deal 3")
+    stands_at(third)
     page.keyboard.press("u")
-    stands_at("Deal 2")
+    stands_at(second)
     page.keyboard.press("2")
     page.keyboard.press("Enter")
-    stands_at("Deal 3")
+    stands_at(third)
     console.drain()
 
-    for deal, won in (("Deal 1", ["Deal 1 B"]), ("Deal 2", ["Deal 2 B"]), ("Deal 3", [])):
+    for deal, won in ((first, [f"{first} B"]), (second, [f"{second} B"]), (third, [])):
         account = console.accounts[deal]
         found = console.salesforce.records("Opportunity", AccountId=account, IsWon=True)
         assert [one["Name"] for one in found] == won
