@@ -240,7 +240,7 @@ def _line(row: crm.SyncRow, connection: crm.Connection | None, *, sees: bool, ma
 
 def _change(row: crm.SyncRow, changed: int) -> str:
     if row.state == "held" or not row.fields:
-        return "held" if row.state == "held" else "not built yet"
+        return "held" if row.state == "held" else "never written" if row.error_code else "not built yet"
     if not row.before:
         # Accounts and Opportunities are there already: ours is their first write, not their making.
         return "new record" if row.sobject == "MRR_Schedule__c" else "first write"

@@ -192,7 +192,7 @@ def _facts(
     return [
         written,
         Fact("Waiting", formats.count(counts.waiting), "", "due now or later"),
-        Fact("Held", formats.count(counts.held), "", "mostly unmatched customers", reverse("dashboard:unmatched")),
+        Fact("Held", formats.count(counts.held), "", "for a match or a choice", reverse("dashboard:unmatched")),
         Fact(
             "Parked",
             formats.count(counts.parked),
