@@ -25,7 +25,6 @@ from django.db import connection
 
 from config.benchmarks.load import signed
 from config.demo import objects
-from tests.conftest import processes_environment
 from tests.fakes.salesforce import FakeSalesforce
 from tests.killable import SECRET
 from tests.test_kills import ROOT, wait_until
@@ -35,8 +34,8 @@ ACCOUNTS = 12
 COMPOSITE = "POST .*/composite$"
 
 
-class Installation:
-    """The processes of tests/killable.py, and who may be killed now."""
+class Killable:
+    """The processes of tests/killable.py, of which the worker may be killed at any moment."""
 
     def __init__(self, environment: dict[str, str], org: FakeSalesforce) -> None:
         command = [sys.executable, "-m", "tests.killable", org.url, org.client_id, org.client_secret]
@@ -104,12 +103,12 @@ def org(monkeypatch) -> Iterator[FakeSalesforce]:
 
 
 @pytest.fixture
-def installation(org, tmp_path, django_db_setup, django_db_blocker) -> Iterator[Installation]:
-    with processes_environment(tmp_path) as environment:
+def killable(org, tmp_path, installation, django_db_setup, django_db_blocker) -> Iterator[Killable]:
+    with installation(tmp_path) as environment:
         if connection.vendor == "sqlite":
             with django_db_blocker.unblock():
                 _copied(tmp_path / "ledger.sqlite3")
-        made = Installation(environment, org)
+        made = Killable(environment, org)
         try:
             yield made
         finally:
@@ -123,7 +122,7 @@ def _copied(file: Path) -> None:
         connection.connection.backup(copy)
 
 
-def test_what_is_cut_or_killed_is_neither_doubled_nor_lost(org, installation):
+def test_what_is_cut_or_killed_is_neither_doubled_nor_lost(org, killable):
     chance = random.Random(7)
     events = changes([one["Id"] for one in org.records("Account")])
     org.latency_seconds = 0.02
@@ -133,23 +132,23 @@ def test_what_is_cut_or_killed_is_neither_doubled_nor_lost(org, installation):
 
     while (written := len(org.requests_to(COMPOSITE))) < WRITES and time.monotonic() < until:
         for _ in range(2):
-            installation.deliver(next(events))
+            killable.deliver(next(events))
         with suppress(TimeoutError):  # the worker may just have taken both with one call, or lie dead
             org.waits_for(written + 1, COMPOSITE, timeout_seconds=0.5)
-        if installation.kills < KILLS and written >= kill_at[installation.kills]:
+        if killable.kills < KILLS and written >= kill_at[killable.kills]:
             time.sleep(chance.uniform(0, 0.06))
-            installation.kill()
-    wait_until(lambda: installation.outbox()["waiting"] == 0, 30 + WRITES / 5)
+            killable.kill()
+    wait_until(lambda: killable.outbox()["waiting"] == 0, 30 + WRITES / 5)
 
     cut = sum(one.status is None for one in org.requests_to(COMPOSITE))
-    assert (installation.kills, cut >= WRITES // 10) == (KILLS, True)
-    assert installation.outbox()["parked"] == installation.outbox()["held"] == 0
+    assert (killable.kills, cut >= WRITES // 10) == (KILLS, True)
+    assert killable.outbox()["parked"] == killable.outbox()["held"] == 0
     assert len(org.records("Opportunity")) == ACCOUNTS
     assert {one["StageName"] for one in org.records("Opportunity")} == {"Closed Won"}
     script = [sys.executable, "tests/independent_salesforce.py"]
-    address = f"http://127.0.0.1:{installation.port}"
+    address = f"http://127.0.0.1:{killable.port}"
     found = subprocess.run(
-        [*script, org.url, address, installation.token], cwd=ROOT, capture_output=True, text=True, check=False
+        [*script, org.url, address, killable.token], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert found.stdout == "no difference\n", found.stdout + found.stderr
 
