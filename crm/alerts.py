@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 
 from crm import statements
-from crm.models import Message, Priority, SalesforceOrg
+from crm.models import Message, Priority, SalesforceOrg, WorkState
 
 TOPIC = "alert"
 RESERVE = "reserve"
@@ -15,6 +15,8 @@ LOGIN = "login"
 TEST = "test"
 SLACK = "slack"
 EMAIL = "email"
+OVER = ":over"
+SETTLED = timedelta(minutes=15)  # calls that come free one by one would tell of it by the hour
 _STOPPED = {
     RESERVE: "Salesforce: sending stopped at the reserve",
     LOGIN: "Salesforce: a person must connect again",
@@ -27,16 +29,26 @@ _OVER = {
 
 
 def stopped(org_pk: int, kind: str, text: str, *, at: datetime) -> int:
-    """Owe one alert to each receiver that is set; `at` is when it stopped. Returns how many."""
-    return _owe(org_pk, kind, _STOPPED[kind], text, at=at, suffix="", now=at)
+    """Owe one alert to each receiver that is set; `at` is when it stopped. Returns how many.
+
+    Where it stops again before people were told that it goes on, they are told neither: to them it never went on.
+    """
+    untold = Message.objects.filter(
+        topic=TOPIC, state=WorkState.WAITING, dedupe_key__contains=f":{kind}:", dedupe_key__endswith=OVER
+    )
+    if untold.update(state=WorkState.DROPPED, error_code="stopped_again", error="It stopped again soon after."):
+        return 0
+    return _owe(org_pk, kind, _STOPPED[kind], text, at=at, due_at=at)
 
 
 def over(org_pk: int, kind: str, *, since: datetime, now: datetime) -> int:
-    """Owe the word that it goes on to those who were told of the stop at `since`. Returns how many."""
-    return _owe(org_pk, kind, _OVER[kind], "Nothing was lost; what waited is sent.", at=since, suffix=":over", now=now)
+    """Owe the word that it goes on since the stop at `since`, once it has for a while. Returns how many."""
+    due_at = now + (SETTLED if kind == RESERVE else timedelta())
+    text = "Nothing was lost; what waited is sent."
+    return _owe(org_pk, kind, _OVER[kind], text, at=since, due_at=due_at, suffix=OVER)
 
 
-def _owe(org_pk: int, kind: str, title: str, text: str, *, at: datetime, suffix: str, now: datetime) -> int:
+def _owe(org_pk: int, kind: str, title: str, text: str, *, at: datetime, due_at: datetime, suffix: str = "") -> int:
     org = SalesforceOrg.objects.only("alert_email", "alert_channel").get(pk=org_pk)
     receivers = [EMAIL] if org.alert_email else []
     if org.alert_channel and settings.SLACK_BOT_TOKEN:
@@ -48,8 +60,8 @@ def _owe(org_pk: int, kind: str, title: str, text: str, *, at: datetime, suffix:
             topic=TOPIC,
             dedupe_key=f"{TOPIC}:{channel}:{kind}:{at:%Y%m%dT%H%M%S%f}{suffix}",
             priority=Priority.URGENT,
-            due_at=now,
-            created_at=now,
+            due_at=due_at,
+            created_at=due_at,
             body=said,
         )
         for channel in receivers

@@ -105,6 +105,11 @@ WORK: Final[Help] = {
         "The address or channel for alerts was taken out of the settings.",
         "Nothing to do.",
     ),
+    "stopped_again": (
+        "It stopped again soon after",
+        "Calls came free and were used up again before people were told.",
+        "Nothing to do: they are told once sending goes on for good.",
+    ),
     "mail_refused": (
         "The mail server refused the addresses",
         "An address for alerts is wrong, or the server may not send to it.",

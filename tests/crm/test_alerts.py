@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.core import mail
 from django.utils import timezone
 
 from config import pipeline
-from crm import connections
+from crm import alerts, connections
 from crm.channels.salesforce import oauth
 from crm.models import Message, SalesforceOrg, SyncRecord
 from tests.crm.conftest import login, reads
@@ -59,9 +61,30 @@ def test_the_reserve_is_told_once_and_so_is_that_it_goes_on(scenario, salesforce
     for _ in range(2):
         due_again()
         scenario.drain()
+    assert len(subjects()) == 1
+    pipeline.drain_outbox(now=timezone.now() + timedelta(minutes=16))
 
     assert subjects()[1:] == ["Salesforce: sending goes on, calls are free again"]
     assert not SyncRecord.objects.filter(state="waiting").exists()
+
+
+def test_calls_that_come_and_go_are_told_once_until_it_goes_on_for_good(told):
+    at = timezone.now()
+    for minute in range(0, 60, 10):
+        alerts.stopped(told.pk, alerts.RESERVE, "Used up.", at=at + timedelta(minutes=minute))
+        alerts.over(
+            told.pk,
+            alerts.RESERVE,
+            since=at + timedelta(minutes=minute),
+            now=at + timedelta(minutes=minute + 5),
+        )
+        pipeline.drain_outbox(now=at + timedelta(minutes=minute + 6))
+
+    pipeline.drain_outbox(now=at + timedelta(minutes=120))
+
+    assert subjects() == [
+        "Salesforce: sending stopped at the reserve", "Salesforce: sending goes on, calls are free again",
+    ]  # fmt: skip
 
 
 def test_a_withdrawn_login_is_told_in_slack_too_even_in_shadow(salesforce, shadow, slack):
