@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 # A drain that finds nothing more looks again for a while, so that a burst needs few tasks and a single event no wait.
 LINGER_SECONDS = 2.5
-FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.05, 0.15
+FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.03, 0.08
 # Then it makes room for other tasks; what is left is taken up by the task it leaves behind.
 LONGEST_DRAIN_SECONDS = 10.0
 # A part of each minute of the night: a worker that takes longer would seem to be stuck.

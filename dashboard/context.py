@@ -14,7 +14,7 @@ from django.utils.functional import SimpleLazyObject
 from dashboard import formats, parts
 from dashboard.roles import Ability
 
-SalesforceMode = Literal["none", "shadow", "live"]
+SalesforceMode = Literal["none", "shadow", "live", "held"]
 
 LATE_SECONDS = 60  # an event older than this turns the dot amber
 TEST_BAND = parts.Band(

@@ -32,7 +32,8 @@ def load_frame(request: HttpRequest) -> Frame:
         "dashboard:sync": Badge(waiting.parked, is_warning=True),
         "dashboard:events": Badge(inbox.parked, is_warning=True),
     }
-    mode: SalesforceMode = "live" if waiting.mode == "live" else "shadow" if waiting.mode == "shadow" else "none"
+    modes: dict[str, SalesforceMode] = {"live": "live", "shadow": "shadow", "held": "held"}
+    mode = modes.get(waiting.mode, "none")
     bands = list(getattr(request, "bands", ()))
     if waiting.error:
         bands.append(

@@ -22,6 +22,8 @@ from mrr import selectors as mrr
 class CrmPulse:
     """What waits for people: unmatched customers, those at risk, parked records; and how Salesforce is connected.
 
+    `mode` is live or shadow, and held while all writes are.
+
     `is_reopening_asked`: somebody wants a closed month open again (mrr.reopening_asked says who); it is read here along
     with the rest, since every page must tell. So is `policy_version`; None while Salesforce is not connected.
     """
@@ -44,8 +46,11 @@ def pulse() -> CrmPulse:
     }
     org = SalesforceOrg.objects.order_by("pk").annotate(**{name: Subquery(rows) for name, rows in counts.items()})
     org = org.annotate(asked=Exists(mrr.waiting_reopening()), policy=Subquery(mrr.newest_policy()))
-    found: Any = org.values_list("unmatched", "at_risk", "parked", "mode", "error", "asked", "policy").first()
+    found: Any = org.values_list(
+        "unmatched", "at_risk", "parked", "mode", "error", "asked", "policy", "held_since"
+    ).first()
     if found is not None:
-        unmatched, at_risk, parked, mode, error, asked, policy = found
+        unmatched, at_risk, parked, mode, error, asked, policy, held_since = found
+        mode = "held" if held_since else mode
         return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy or mrr.FIRST_POLICY)
     return CrmPulse(unmatched=Unmatched.objects.count(), is_reopening_asked=mrr.waiting_reopening().exists())

@@ -94,7 +94,7 @@ def page(request: HttpRequest, template: str, head: Head, context: dict[str, Any
             "facts": _facts(connection, head.counts, done, now),
             "hours": done.hours,
             "hours_total": done.total,
-            "budget": _budget(head.budget),
+            "budget": _budget(head.budget, is_held=connection is not None and connection.held_since is not None),
             "errors": _refusals(connection, sees=sees),
             "tabs": _tabs(request, head),
             "may_retry": may(request, Ability.RETRY),
@@ -203,7 +203,7 @@ def _facts(
     ]
 
 
-def _budget(found: crm.Budget | None) -> Budget | None:
+def _budget(found: crm.Budget | None, *, is_held: bool) -> Budget | None:
     if found is None:
         return None
     return Budget(
@@ -215,7 +215,7 @@ def _budget(found: crm.Budget | None) -> Budget | None:
         found.used,
         found.limit,
         found.reserve,
-        _pace(found),
+        "Nothing goes while writes are held." if is_held else _pace(found),
         found.stopped_at is not None,
     )
 

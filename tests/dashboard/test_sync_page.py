@@ -227,6 +227,7 @@ def test_writes_are_held_by_one_role_and_released_by_another(org: SalesforceOrg)
 
     shown = text_of(revops.get(SYNC))
     assert "All writes are held." in shown and "By revops-person" in shown and "Release writes" not in shown
+    assert "Salesforce: held" in shown and "Nothing goes while writes are held." in shown
     assert revops.post(f"{SYNC}holds/release/").status_code == 403
     assert "Release writes" in text_of(admin.get(SYNC))
     admin.post(f"{SYNC}holds/release/")
