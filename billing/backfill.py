@@ -48,7 +48,7 @@ def start(
     is_dry: bool = False,
     now: datetime | None = None,
 ) -> Listing:
-    """Owe a backfill of a source, or return the one that is not finished: that goes on where it stopped.
+    """Owe a backfill of a source, or return the one that is not finished, which goes on where it stopped.
 
     Products, prices, coupons, schedules, customers and subscriptions are read whole. What belongs to its time
     (invoices, charges, refunds, disputes, payouts) is read from `since` on, by default of the last 30 days, with
@@ -67,6 +67,7 @@ def start(
     else:
         spans[OPEN_INVOICES] = (EARLIEST, first - 1)
     purpose = Purpose.DRY_RUN if is_dry else Purpose.BACKFILL
+    listings.reopen(source_pk, purpose, now=now)
     return listings.add(source_pk, purpose, spans, by=by, since=begin, now=now)
 
 
@@ -88,12 +89,6 @@ def carry_on(listing: Listing, *, stop: Callable[[], bool] = lambda: False, tell
 def next_due(*, now: datetime) -> Listing | None:
     """Return the listing that has waited longest for somebody to read on."""
     return Listing.objects.filter(state=ListingState.LISTING, due_at__lte=now).order_by("due_at", "pk").first()
-
-
-def try_again(listing_pk: int, *, now: datetime) -> bool:
-    """Have a listing that stopped go on where it did; say whether there was one."""
-    stopped = Listing.objects.filter(pk=listing_pk, state=ListingState.STOPPED)
-    return bool(stopped.update(state=ListingState.LISTING, due_at=now, attempts=0, code="", error="", finished_at=None))
 
 
 # ---- reading ----

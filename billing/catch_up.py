@@ -23,7 +23,7 @@ def start(source: StripeSource, *, by: str, now: datetime) -> Listing:
     Events are named when they are new to us, and kept as if they had been delivered; nobody is told of them.
     """
     until = int((now - ON_ITS_WAY).timestamp())
-    oldest = now - timedelta(days=DAYS)
+    oldest = _oldest(source, now)
     last = _last(source.pk, Purpose.CATCH_UP)
     undelivered = max(oldest, last.watermark_at - RETRIED) if last else oldest
     spans = {
@@ -40,7 +40,7 @@ def start_recount(source: StripeSource, *, by: str, now: datetime) -> Listing:
     What is missing or differs is named, and taken as Stripe says it now.
     """
     last = _last(source.pk, Purpose.RECOUNT)
-    oldest = now - timedelta(days=DAYS)
+    oldest = _oldest(source, now)
     events_from = max(oldest, last.watermark_at - OVERLAP) if last else oldest
     watermark = int((now - ON_ITS_WAY).timestamp())
     spans = dict.fromkeys(RECOUNTED, (EARLIEST, watermark))
@@ -51,6 +51,11 @@ def start_recount(source: StripeSource, *, by: str, now: datetime) -> Listing:
 def sources() -> list[StripeSource]:
     """Return the sources that can be asked: those with an API key."""
     return list(StripeSource.objects.exclude(api_key="").order_by("pk"))
+
+
+def _oldest(source: StripeSource, now: datetime) -> datetime:
+    """What was made before we knew the source was not meant for us: a backfill brings that."""
+    return max(now - timedelta(days=DAYS), source.created_at)
 
 
 def _last(source_pk: int, purpose: Purpose) -> Listing | None:

@@ -55,6 +55,15 @@ def add(
     return listing
 
 
+def reopen(source_pk: int, purpose: Purpose, *, now: datetime) -> None:
+    """Have a source's last listing of this purpose go on where it stopped, if it did."""
+    last = Listing.objects.filter(source_id=source_pk, purpose=purpose).order_by("-started_at", "-pk").first()
+    if last is not None:
+        Listing.objects.filter(pk=last.pk, state=ListingState.STOPPED).update(
+            state=ListingState.LISTING, due_at=now, attempts=0, code="", error="", finished_at=None
+        )
+
+
 OVER: Final = (ListingState.DONE, ListingState.STOPPED)
 
 

@@ -120,7 +120,9 @@ def run_fetches() -> int:
 
 
 def run_listings() -> int:
-    """Read Stripe's lists, and post whom they told something new of; returns how many were posted."""
+    """Read Stripe's lists, and post whom they told something new of; returns how much was done."""
+    if not due.is_listing_due(now=timezone.now()):
+        return 0  # lists are read seldom: nobody waits for the next
     return _drain("listings", _listings_batch, due.is_listing_due)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from billing import backfill, selectors, sources
+from billing import backfill, selectors, sources, stripe_api
 from billing.models import Customer, Listing, Snapshot, StripeEvent, Subscription
 from crm.models import Message
 from mrr.models import LedgerEntry
@@ -71,9 +73,10 @@ def company(stripe: FakeStripe, count: int, *, seed: int = 1) -> None:
             stripe.add(invoice | {"livemode": True})
 
 
-def books() -> list[tuple[Any, ...]]:
-    """The standing ledger, whatever its keys and causes are."""
-    rows = LedgerEntry.objects.filter(reverses=None, reversed_by=None).order_by("customer__stripe_id", "effective_at")
+def books(slug: str = "acme") -> list[tuple[Any, ...]]:
+    """A source's standing ledger, whatever its keys and causes are."""
+    rows = LedgerEntry.objects.filter(source__slug=slug, reverses=None, reversed_by=None)
+    rows = rows.order_by("customer__stripe_id", "effective_at")
     return list(rows.values_list("customer__stripe_id", "effective_at", "type", "reason", "currency", "amount_micros"))
 
 
@@ -190,6 +193,17 @@ def test_without_a_key_it_stops_and_says_so(scenario, stripe):
     assert progress.code == "no_api_key"
 
 
+def test_what_stopped_goes_on_once_its_cause_is_mended(scenario, stripe):
+    company(stripe, 2)
+    sources.add(scenario.source.slug, api_key="rk_live_of_somebody_else")
+    assert run()["state"] == "stopped"
+
+    sources.add(scenario.source.slug, api_key=KEY)
+
+    assert run()["complete"]
+    assert Listing.objects.count() == 1
+
+
 @pytest.mark.parametrize("is_event_first", [True, False])
 def test_an_end_that_an_event_told_of_has_a_life_before_it_once_it_is_listed(scenario, stripe, is_event_first):
     ended = builders.subscription(at=JAN, status="canceled", ended_at=NOW - DAY, canceled_at=NOW - DAY, livemode=True)
@@ -204,3 +218,78 @@ def test_an_end_that_an_event_told_of_has_a_life_before_it_once_it_is_listed(sce
         scenario.arrives([told])
 
     assert [(row[2], int(row[1].timestamp())) for row in books()] == [("new", JAN), ("churn", NOW - DAY)]
+
+
+# ---- interrupted, slowed down ----
+
+
+class Interrupted(BaseException):
+    """Stands for a kill: nothing is tidied up after it."""
+
+
+def test_however_often_it_is_interrupted_the_books_are_the_same_for_hardly_a_call_more(scenario, stripe):
+    company(stripe, 240)
+    other = Scenario("whole")
+    sources.add("whole", api_key=KEY)
+    run("whole")
+    calls = stripe.calls
+    chance = random.Random(3)
+    listing = backfill.start(scenario.source.pk, by="test")
+    for _ in range(5):
+        pages = chance.randrange(2, 4)
+        with suppress(Interrupted):
+            backfill.carry_on(listing, tell=interrupting(pages))
+
+    found = run()
+
+    assert found["complete"]
+    assert books("acme") == books(other.source.slug)
+    assert stripe.calls - calls <= calls + 5 * backfill.THREADS
+
+
+def interrupting(pages: int) -> backfill.Tell:
+    left = iter(range(pages))
+
+    def tell(_listing: Listing) -> None:
+        if next(left, None) is None:
+            raise Interrupted
+
+    return tell
+
+
+def test_refusals_and_failures_lose_nothing_and_stripe_s_limits_are_kept(scenario, stripe):
+    stripe.rate_per_second = stripe_api.LIVE_PER_SECOND
+    company(stripe, 250)
+    stripe.limits_next(count=None, every=5)
+    stripe.fails_next(500, count=None, every=7)
+
+    found = run()
+
+    statuses = [request.status for request in stripe.requests]
+    assert found["complete"]
+    assert found["lists"]["subscriptions"]["kept"] == 250
+    assert {429, 500} <= set(statuses)
+    assert statuses.count(429) == len(statuses) // 5, "none but those that were planned"
+    assert busiest(stripe) <= stripe_api.LIVE_PER_SECOND
+    assert busiest(stripe, "/v1/customers") <= stripe_api.ENDPOINT_PER_SECOND
+
+
+def busiest(stripe: FakeStripe, match: str = "") -> int:
+    """The most calls that came within any one second."""
+    times = sorted(request.at for request in stripe.requests_to(match))
+    return max(place - bisect_left(times, at - 1.0) + 1 for place, at in enumerate(times))
+
+
+def test_a_list_that_stripe_gives_up_on_waits_as_a_row_and_goes_on_later(scenario, stripe, monkeypatch):
+    monkeypatch.setattr(backfill, "FIRST_PAUSE_SECONDS", 0.001)
+    company(stripe, 3)
+    stripe.fails_next(503, count=backfill.TRIES, match="/v1/customers")
+    listing = backfill.start(scenario.source.pk, by="test")
+
+    backfill.carry_on(listing)
+    listing.refresh_from_db()
+    assert (listing.state, listing.attempts) == ("listing", 1)
+    assert listing.due_at > timezone.now()
+
+    backfill.carry_on(listing)
+    assert selectors.listing_row(listing.pk).parts[4].kept == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from billing import catch_up, selectors, sources
-from billing.models import Customer, Origin, StripeEvent, Subscription
+from billing.models import Customer, Origin, StripeEvent, StripeSource, Subscription
 from config import tasks
 from crm.models import Message
 from mrr.models import CustomerBalance
@@ -40,6 +41,7 @@ def stripe(settings: Any, tmp_path: Any) -> Iterator[FakeStripe]:
 def scenario(stripe: FakeStripe) -> Scenario:
     made = Scenario()
     sources.add(made.source.slug, api_key=KEY)
+    StripeSource.objects.update(created_at=timezone.now() - timedelta(days=60))
     made.source.refresh_from_db()
     return made
 
@@ -112,6 +114,14 @@ def test_a_quiet_hour_costs_two_calls(scenario, stripe):
     assert row is not None
     assert (row.state, row.is_complete, row.findings, row.calls) == ("done", True, 0, 2)
     assert stripe.calls - calls == 2
+
+
+def test_what_was_made_before_the_source_was_added_was_not_missed(scenario, stripe):
+    StripeSource.objects.update(created_at=timezone.now())
+    scenario.source.refresh_from_db()
+    stripe.add_event(subscribed(1, at=NOW - DAY)[1], delivered=False)
+
+    assert run()["findings"] == []
 
 
 # ---- each night ----
