@@ -580,6 +580,24 @@ def test_a_query_compares_as_salesforce_does(org: FakeSalesforce, call: Caller) 
     assert call.query("SELECT COUNT() FROM Account").json() == {"totalSize": 3, "done": True, "records": []}
 
 
+def test_groups_and_semi_joins_say_which_account_has_one_alone(org: FakeSalesforce, call: Caller) -> None:
+    one, two = org.add_account(Name="One"), org.add_account(Name="Two")
+    alone = org.add_opportunity(AccountId=one)
+    for _ in range(2):
+        org.add_opportunity(AccountId=two)
+    grouped = "SELECT MAX(Id) deal, COUNT(Id) FROM Opportunity GROUP BY AccountId HAVING COUNT(Id) = 1"
+    without = f"SELECT Id FROM Account WHERE Id NOT IN (SELECT AccountId FROM Opportunity WHERE AccountId = '{two}')"
+
+    (row,) = call.query(grouped).json()["records"]
+    (account,) = call.query(without).json()["records"]
+
+    assert row == {"attributes": {"type": "AggregateResult"}, "deal": alone, "expr1": 1}
+    assert account["Id"] == one
+
+
+THEIRS = "Id IN (SELECT AccountId FROM Opportunity)"
+
+
 @pytest.mark.parametrize(
     ("soql", "refusal"),
     [
@@ -599,6 +617,12 @@ def test_a_query_compares_as_salesforce_does(org: FakeSalesforce, call: Caller) 
         ("SELECT Id FROM Account WHERE Name = 30", "INVALID_FIELD"),
         ("SELECT Id FROM Account WHERE Description = 'long'", "INVALID_FIELD"),
         ("SELECT Id FROM Account WHERE Id = 'nonsense'", "INVALID_QUERY_FILTER_OPERATOR"),
+        ("SELECT MAX(IsWon) FROM Opportunity GROUP BY AccountId", "MALFORMED_QUERY"),
+        ("SELECT MAX(Id) FROM Opportunity", "MALFORMED_QUERY"),
+        ("SELECT SUM(Amount) FROM Opportunity GROUP BY AccountId", "MALFORMED_QUERY"),
+        ("SELECT Id FROM Account WHERE Id IN (SELECT Id FROM Account)", "MALFORMED_QUERY"),
+        ("SELECT Id FROM Account WHERE Id IN (SELECT Name FROM Opportunity)", "INVALID_FIELD"),
+        (f"SELECT Id FROM Account WHERE {' AND '.join([THEIRS] * 3)}", "MALFORMED_QUERY"),
     ],
 )
 def test_a_bad_query_is_refused_by_name(call: Caller, soql: str, refusal: str) -> None:

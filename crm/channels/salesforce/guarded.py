@@ -1,7 +1,7 @@
 """Links or wins an Opportunity in the call that looks for it: guards are queries that find it where one rule is sure.
 
 Salesforce runs the parts of a Composite request in order, and a part that refers to what an earlier one did not find is
-not run. So each write names the record that its guard found, and where no rule is sure nothing is written. Pure.
+not run. So each write names the record that its guard found, and where no rule is sure nothing is written.
 """
 
 from __future__ import annotations
