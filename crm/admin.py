@@ -40,9 +40,7 @@ class ReadOnly(admin.ModelAdmin):
 
 @admin.register(SalesforceOrg)
 class SalesforceOrgAdmin(ReadOnly):
-    """The connection without its secrets, made by connect_salesforce; only its budget is changed here."""
-
-    EDITABLE = ("write_allowance", "read_allowance", "reserve_calls", "makes_opportunities", "log_days")
+    """The connection without its secrets; its rules are set on a page of their own, which keeps who changed what."""
 
     list_display = (
         "instance_url",
@@ -61,21 +59,17 @@ class SalesforceOrgAdmin(ReadOnly):
         ("mode", "live_since"),
         ("api_version", "won_stage"),
         ("calls_used", "calls_limit", "calls_at", "stopped_at"),
-        EDITABLE,
+        ("write_allowance", "read_allowance", "reserve_calls"),
+        ("makes_opportunities", "csm_field", "log_days"),
+        ("alert_email", "alert_channel"),
         ("token_at", "mirrored_to", "paused_until"),
         ("error_code", "error"),
         "created_at",
     )
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in SalesforceOrg._meta.fields if field.name not in self.EDITABLE]
-
 
 @admin.register(SourceRules)
-class SourceRulesAdmin(admin.ModelAdmin):
+class SourceRulesAdmin(ReadOnly):
     """Per source: which payments leave a Task, and where a won Opportunity's Amount comes from."""
 
     list_display = ("source", "payment_tasks", "amount_from")

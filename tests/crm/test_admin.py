@@ -6,7 +6,17 @@ from django.contrib.auth.models import User
 from crm.models import SalesforceOrg, SyncRecord
 
 pytestmark = pytest.mark.django_db
-PAGES = ["salesforceorg", "account", "contact", "match", "unmatched", "customerrisk", "syncrecord", "message"]
+PAGES = [
+    "salesforceorg",
+    "sourcerules",
+    "account",
+    "contact",
+    "match",
+    "unmatched",
+    "customerrisk",
+    "syncrecord",
+    "message",
+]
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def test_a_parked_record_is_tried_again(person, scenario):
     assert SyncRecord.objects.get(pk=pk).state == "waiting"
 
 
-def test_the_budget_is_changed_here_and_nothing_else_of_the_connection(person):
+def test_nothing_of_the_connection_is_changed_here(person):
     org = SalesforceOrg.objects.create(instance_url="https://acme.invalid", mode="shadow")
     url = f"/admin/crm/salesforceorg/{org.pk}/change/"
 
@@ -50,6 +60,5 @@ def test_the_budget_is_changed_here_and_nothing_else_of_the_connection(person):
     )
 
     org.refresh_from_db()
-    assert answer.status_code == 302
-    assert (org.write_allowance, org.read_allowance, org.reserve_calls) == (2000, 300, 50)
-    assert org.mode == "shadow"
+    assert answer.status_code == 403
+    assert (org.write_allowance, org.mode) == (3000, "shadow")
