@@ -16,6 +16,8 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
+from tests import installations
+
 # A busy machine is no fault of the code: examples have no time limit.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -103,7 +105,7 @@ def _missing(marker: str) -> str | None:
 # ---- what runs where, and when ----
 
 # A test that asks for one of these sees the database of the run: SQLite or PostgreSQL.
-OF_THE_RUN = {"db", "transactional_db", "django_db_setup", "installation"}
+OF_THE_RUN = {"db", "transactional_db", "django_db_setup", "installed"}
 OF_ONE_DATABASE = ("django_db", "postgres", "redis")
 
 
@@ -138,42 +140,61 @@ def a_required_service(request: pytest.FixtureRequest) -> None:
         pytest.fail(f"REQUIRE_SERVICES is set, but: {'; '.join(reasons)}", pytrace=False)
 
 
+# ---- databases of their own, for tests that start processes: migrated once, then copied ----
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give an SQLite file with every table in it, to be copied."""
+    folder = tmp_path_factory.mktemp("migrated")
+    installations.manage(installations.environment(folder), "migrate", "--verbosity=0")
+    return folder / "ledger.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the name of a PostgreSQL database with every table in it, to be copied."""
+    with _postgres_database("template1") as url:
+        folder = tmp_path_factory.mktemp("migrated")
+        installations.manage(installations.environment(folder, url), "migrate", "--verbosity=0")
+        yield urlsplit(url).path.lstrip("/")
+
+
 @pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """Make an empty PostgreSQL database for tests that start processes of their own, and drop it afterwards."""
-    with _postgres_database() as url:
+def postgres_url(migrated_postgres: str) -> Iterator[str]:
+    """Make a PostgreSQL database with every table for one test, and drop it afterwards."""
+    with _postgres_database(migrated_postgres) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def installation() -> Callable[[Path], AbstractContextManager[dict[str, str]]]:
-    """Give what makes an installation on this run's kind of database: a folder in, its processes' environment out."""
-    return _installation
+def installed(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[dict[str, str]]]:
+    """Make an installation on this run's kind of database: a folder in, its environment out.
+
+    It has every table, unless it `is_new`: then its first start makes them.
+    """
+
+    @contextmanager
+    def made(folder: Path, *, is_new: bool = False) -> Iterator[dict[str, str]]:
+        if os.environ["DATABASE_URL"].startswith("postgres"):
+            template = "template1" if is_new else request.getfixturevalue("migrated_postgres")
+            with _postgres_database(template) as url:
+                yield installations.environment(folder, url)
+            return
+        if not is_new:
+            shutil.copy(request.getfixturevalue("migrated_sqlite"), folder / "ledger.sqlite3")
+        yield installations.environment(folder)
+
+    return made
 
 
 @contextmanager
-def _installation(folder: Path) -> Iterator[dict[str, str]]:
-    environment = {
-        **os.environ,
-        "DATA_DIR": str(folder),
-        "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "LOG_LEVEL": "ERROR",
-    }
-    if not os.environ["DATABASE_URL"].startswith("postgres"):
-        yield environment
-        return
-    with _postgres_database() as url:
-        yield environment | {"DATABASE_URL": url}
-
-
-@contextmanager
-def _postgres_database() -> Iterator[str]:
+def _postgres_database(template: str) -> Iterator[str]:
     import psycopg
 
     name = f"ledger_{uuid4().hex[:12]}"
     with psycopg.connect(POSTGRES_URL, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     parts = urlsplit(POSTGRES_URL)
     try:
         yield parts._replace(path=f"/{name}").geturl()

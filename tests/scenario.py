@@ -81,6 +81,13 @@ class Scenario:
             assert answer.status_code == 200, answer.content
             self.drain()
 
+    def arrive_together(self) -> None:
+        """Deliver what was held back, process it at once, and hold back no more."""
+        self.is_held = False
+        for event in self.events:
+            assert self.deliver(json.dumps(event).encode()).status_code == 200
+        self.drain()
+
     def deliver(self, raw: bytes, *, secret: str = SECRET) -> Any:
         """Post a body to the webhook with a true signature."""
         return self.client.post(

@@ -4,60 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.installations import ROOT, environment, free_port, manage, served
+
 SHOTS = ROOT / "test-artefacts"
 PAGES = ["", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/"]
+WIDTHS = [390, 1024, 1440]  # narrow first: a phone draws it so
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> Iterator[tuple[str, str]]:
+def demo(tmp_path_factory, migrated_sqlite) -> Iterator[tuple[str, str]]:
     """Serve a small demo company on its own database; gives its address and the users' password."""
-    folder = tmp_path_factory.mktemp("demo")
-    environment = {
-        **os.environ,
-        "DATA_DIR": str(folder),
-        "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "LOG_LEVEL": "ERROR",
-    }
-    words = [sys.executable, "manage.py"]
-    made = subprocess.run(
-        [*words, "demo", "--no-serve", "--customers", "60", "--months", "14", "--bind", f"127.0.0.1:{free_port()}"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert made.returncode == 0, made.stderr[-3000:]
-    port = free_port()
+    folder, port = tmp_path_factory.mktemp("demo"), free_port()
+    shutil.copy(migrated_sqlite, folder)
     address = f"http://127.0.0.1:{port}"
-    serve = subprocess.Popen(
-        [*words, "serve", "--bind", f"127.0.0.1:{port}"],
-        cwd=ROOT,
-        env={**environment, "BASE_URL": address},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        until = time.monotonic() + 120
-        while not listens(port):
-            assert time.monotonic() < until, "the server does not listen"
-            time.sleep(0.2)
+    made = environment(folder, BASE_URL=address)
+    manage(made, "demo", "--no-serve", "--customers", "40", "--months", "14")
+    with served(made, port, "--web", "1", "--workers", "0"):
         yield address, (folder / "demo" / "password").read_text().strip()
-    finally:
-        serve.send_signal(signal.SIGTERM)
-        serve.wait(timeout=20)
 
 
 @pytest.fixture
@@ -97,36 +67,27 @@ def test_a_wrong_password_stays_outside(page, demo):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 1024, 390])
-def test_every_page_draws_within_its_width_and_policy(signed_in, demo, theme, width):
-    address, _ = demo
-    signed_in.set_viewport_size({"width": width, "height": 900})
-    for path in PAGES:
-        signed_in.goto(f"{address}/dashboard/{path}?theme={theme}")
-        drawn(signed_in)
-        shoot(signed_in, f"{path.strip('/') or 'overview'}-{theme}-{width}")
-        overflow = signed_in.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert overflow <= 0, f"{path or 'overview'} is {overflow} px wider than the window"
-        assert signed_in.get_by_role("heading", level=1).count() == 1
-
-    assert signed_in.complaints == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_page_has_a_serious_accessibility_fault(signed_in, demo, theme):
+def test_every_page_draws_within_its_width_and_policy_and_has_no_serious_accessibility_fault(signed_in, demo, theme):
     from axe_playwright_python.sync_playwright import Axe
 
     address, _ = demo
-    axe = Axe()
-    found = {}
+    axe, found = Axe(), {}
     for path in PAGES:
+        name = path.strip("/") or "overview"
+        signed_in.set_viewport_size({"width": WIDTHS[0], "height": 900})
         signed_in.goto(f"{address}/dashboard/{path}?theme={theme}")
         drawn(signed_in)
+        for width in WIDTHS:
+            signed_in.set_viewport_size({"width": width, "height": 900})
+            shoot(signed_in, f"{name}-{theme}-{width}")
+            overflow = signed_in.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert overflow <= 0, f"{name} is {overflow} px wider than the window"
+        assert signed_in.get_by_role("heading", level=1).count() == 1
         violations = axe.run(signed_in).response["violations"]
-        serious = [one["id"] for one in violations if one["impact"] in ("serious", "critical")]
-        if serious:
-            found[path or "overview"] = serious
+        if serious := [one["id"] for one in violations if one["impact"] in ("serious", "critical")]:
+            found[name] = serious
 
+    assert signed_in.complaints == []
     assert found == {}
 
 
@@ -137,19 +98,8 @@ def drawn(page) -> None:
 
 
 def shoot(page, name: str) -> None:
+    """Picture the page under test-artefacts/, where somebody asked for it with SCREENSHOTS=1: it takes a second."""
+    if not os.environ.get("SCREENSHOTS"):
+        return
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

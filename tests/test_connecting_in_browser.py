@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.salesforce import FakeSalesforce
-from tests.test_browser import free_port, listens, shoot
+from tests.installations import environment, free_port, manage, served
+from tests.test_browser import shoot
 
-ROOT = Path(__file__).parent.parent
 PASSWORD = "a long enough password"
 PEOPLE = f"""
-import django; django.setup()
 from django.contrib.auth import get_user_model
 from billing.models import StripeSource
 get_user_model().objects.create_superuser("ada", "ada@example.com", "{PASSWORD}")
@@ -44,31 +37,10 @@ def install(tmp_path_factory) -> Iterator[tuple[str, FakeSalesforce]]:
         fake.app.redirect_uris = (f"{address}/salesforce/callback/",)
         fake.app.rotates_refresh_tokens = True
         fake.set_up.polls = 0
-        environment = {
-            **os.environ,
-            "DATA_DIR": str(folder),
-            "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "REQUESTS_CA_BUNDLE": fake.ca_file,
-            "BASE_URL": address,
-            "LOG_LEVEL": "CRITICAL",
-        }
-        words = [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "0"]
-        serve = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        try:
-            wait_for(port)
-            subprocess.run([sys.executable, "-c", PEOPLE], cwd=ROOT, env=environment, check=True)
+        made = environment(folder, REQUESTS_CA_BUNDLE=str(fake.ca_file), BASE_URL=address, LOG_LEVEL="CRITICAL")
+        with served(made, port, "--web", "1", "--workers", "0"):
+            manage(made, "shell", stdin=PEOPLE)
             yield address, fake
-        finally:
-            serve.send_signal(signal.SIGTERM)
-            serve.wait(timeout=20)
-
-
-def wait_for(port: int) -> None:
-    until = time.monotonic() + 120
-    while not listens(port):
-        assert time.monotonic() < until, "the server does not listen"
-        time.sleep(0.2)
 
 
 def test_from_the_set_up_page_to_an_org_that_takes_every_write(page, install):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +13,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.fakes.salesforce import FakeSalesforce
-from tests.test_browser import ROOT, free_port, listens, shoot
+from tests.installations import environment, free_port, manage, served
+from tests.test_browser import shoot
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -91,7 +88,7 @@ class Console:
     accounts: dict[str, str] = field(default_factory=dict)
 
     def drain(self) -> None:
-        run(["drain", "--until-empty"], self.environment)
+        manage(self.environment, "drain", "--until-empty")
 
     def owes(self, account: str) -> None:
         """Let one Account be written again, and nothing else."""
@@ -100,18 +97,11 @@ class Console:
             f"SyncRecord.objects.filter(key='{account}').update(fields_sent={{}})",
             f"outbox.owe_accounts(['{account}'], now=timezone.now())",
         ]
-        run(["shell", "-c", "\n".join(words)], self.environment)
-
-
-def run(words: list[str], environment: dict[str, str], *, text: str | None = None) -> None:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True, input=text
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+        manage(self.environment, "shell", "-c", "\n".join(words))
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory) -> Iterator[Console]:
+def console(tmp_path_factory, migrated_sqlite) -> Iterator[Console]:
     folder: Path = tmp_path_factory.mktemp("console")
     port = free_port()
     with FakeSalesforce() as fake:
@@ -122,40 +112,22 @@ def console(tmp_path_factory) -> Iterator[Console]:
             accounts[deal] = fake.add_account(Name=deal)
             for place in ("A", "B"):
                 fake.add_opportunity(AccountId=accounts[deal], Name=f"{deal} {place}")
-        environment = {
-            **os.environ,
-            "DATA_DIR": str(folder),
-            "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "LOG_LEVEL": "ERROR",
-            "REQUESTS_CA_BUNDLE": str(fake.ca_file),
-            "BASE_URL": f"http://127.0.0.1:{port}",
-            "PASSWORD": PASSWORD,
-            "ACCOUNTS": json.dumps(accounts),
-            "LOGIN": json.dumps(
-                {"instance_url": fake.url, "client_id": fake.client_id, "client_secret": fake.client_secret}
-            ),
-        }
-        run(["migrate", "--verbosity", "0"], environment)
-        run(["shell"], environment, text=WORLD)
-        serve = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "0"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
+        login = {"instance_url": fake.url, "client_id": fake.client_id, "client_secret": fake.client_secret}
+        shutil.copy(migrated_sqlite, folder)
+        made = environment(
+            folder,
+            REQUESTS_CA_BUNDLE=str(fake.ca_file),
+            BASE_URL=f"http://127.0.0.1:{port}",
+            PASSWORD=PASSWORD,
+            ACCOUNTS=json.dumps(accounts),
+            LOGIN=json.dumps(login),
         )
-        try:
-            until = time.monotonic() + 120
-            while not listens(port):
-                assert time.monotonic() < until, "the server does not listen"
-                time.sleep(0.2)
+        manage(made, "shell", stdin=WORLD)
+        with served(made, port, "--web", "1", "--workers", "0"):
             by_code = {code: accounts[f"Acme {code}"] for code, *_ in REFUSALS} | {
                 deal: accounts[deal] for deal in DEALS
             }
-            yield Console(f"http://127.0.0.1:{port}", fake, environment, by_code)
-        finally:
-            serve.send_signal(signal.SIGTERM)
-            serve.wait(timeout=20)
+            yield Console(f"http://127.0.0.1:{port}", fake, made, by_code)
 
 
 def signed_in(page, console: Console, who: str = "revops"):
@@ -182,16 +154,15 @@ def test_each_refusal_is_named_explained_and_ends_green_after_a_retry(page, cons
     shoot(page, "console-refusals")
     for code, _, _, named in REFUSALS:
         account = console.accounts[code]
-        page.goto(f"{console.address}/dashboard/sync/?kind=account&q={account}")
-        page.get_by_role("button", name=re.compile("^Open Acme")).click()
+        page.get_by_role("button", name=re.compile(f"^Open Acme {code}\\b")).click()
         row = page.locator(".expand:visible")
         said = row.inner_text()
         assert code in said and named in said, f"{code}: {said}"
         assert "retry" in said.lower() or "tried again" in said.lower(), f"{code} names no fix: {said}"
         link = row.locator(f'a[href="{console.salesforce.url}/{account}"]')
         assert link.count() == 1, f"{code} does not link the record"
-        row.get_by_role("button", name="Retry").click()
-        page.wait_for_url(re.compile("/dashboard/sync/"))
+        with page.expect_navigation():
+            row.get_by_role("button", name="Retry").click()
 
     console.drain()
 
@@ -294,11 +265,8 @@ def test_opportunities_are_chosen_and_a_choice_is_undone_from_the_keyboard_alone
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
-def test_every_list_draws_within_its_width_and_policy(page, console, theme, width):
+def test_every_list_draws_within_its_width_and_policy(page, console):
     signed_in(page, console, "admin")
-    page.set_viewport_size({"width": width, "height": 900})
     paths = {
         "records": "sync/",
         "messages": "sync/?tab=messages",
@@ -308,10 +276,13 @@ def test_every_list_draws_within_its_width_and_policy(page, console, theme, widt
         "opportunities": "unmatched/?tab=opportunities",
     }
     for name, path in paths.items():
-        mark = "&" if "?" in path else "?"
-        page.goto(f"{console.address}/dashboard/{path}{mark}theme={theme}")
-        shoot(page, f"console-{name}-{theme}-{width}")
-        overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert overflow <= 0, f"{name} is {overflow} px wider than the window"
-        assert page.get_by_role("heading", level=1).count() == 1
+        for theme in ("light", "dark"):
+            page.set_viewport_size({"width": 390, "height": 900})
+            page.goto(f"{console.address}/dashboard/{path}{'&' if '?' in path else '?'}theme={theme}")
+            for width in (390, 1440):
+                page.set_viewport_size({"width": width, "height": 900})
+                shoot(page, f"console-{name}-{theme}-{width}")
+                overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                assert overflow <= 0, f"{name} is {overflow} px wider than the window"
+            assert page.get_by_role("heading", level=1).count() == 1
     assert page.complaints == []

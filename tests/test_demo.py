@@ -5,11 +5,7 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,44 +17,34 @@ import pytest
 
 from mrr.engine.money import exponent, to_micros
 from tests import independent_mrr
+from tests.installations import answers, free_port, reported, start, wait_until
 from tests.mrr.formulas import computed
 
-ROOT = Path(__file__).resolve().parent.parent
-CUSTOMERS, MONTHS = 90, 16
+CUSTOMERS, MONTHS = 70, 16
 pytestmark = pytest.mark.slow
 
 Get = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, installation: Any) -> Iterator[dict[str, str]]:
-    with installation(tmp_path_factory.mktemp("demo")) as found:
+def environment(tmp_path_factory: pytest.TempPathFactory, installed: Any) -> Iterator[dict[str, str]]:
+    with installed(tmp_path_factory.mktemp("demo"), is_new=True) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def made(environment: dict[str, str]) -> dict[str, Any]:
-    return _manage(environment, "demo", "--no-serve", "--customers", str(CUSTOMERS), "--months", str(MONTHS))
+    return reported(environment, "demo", "--no-serve", "--customers", str(CUSTOMERS), "--months", str(MONTHS))
 
 
 @pytest.fixture(scope="module")
 def address(environment: dict[str, str], made: dict[str, Any]) -> Any:
     """Start the demo a second time: it only serves."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "demo", "--bind", f"127.0.0.1:{port}"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
+    port = free_port()
+    process = start(environment, "demo", "--bind", f"127.0.0.1:{port}")
     try:
-        started = time.monotonic()
-        while not _is_up(f"http://127.0.0.1:{port}/healthz"):
-            assert process.poll() is None
-            assert time.monotonic() - started < 120
-            time.sleep(0.2)
+        wait_until(lambda: process.poll() is not None or answers(port), 120)
+        assert process.poll() is None
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -67,7 +53,7 @@ def address(environment: dict[str, str], made: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def get(environment: dict[str, str], address: str) -> Get:
-    token = _manage(environment, "create_api_token", "analyst", "--role", "analyst")["token"]
+    token = reported(environment, "create_api_token", "analyst", "--role", "analyst")["token"]
 
     def call(path: str) -> Any:
         request = urllib.request.Request(f"{address}/api/v1/{path}", headers={"Authorization": f"Token {token}"})
@@ -130,10 +116,10 @@ def test_every_entry_s_printed_formula_comes_to_the_entry(get: Get) -> None:
 
 
 def test_under_other_rules_the_causes_add_up_and_nothing_is_written(environment: dict[str, str], made: Any) -> None:
-    before = _manage(environment, "check_ledger")["fingerprint"]
+    before = reported(environment, "check_ledger")["fingerprint"]
 
-    same = _manage(environment, "what_if", "--preset", "ours")
-    other = _manage(environment, "what_if", "--preset", "stripe")
+    same = reported(environment, "what_if", "--preset", "ours")
+    other = reported(environment, "what_if", "--preset", "stripe")
 
     assert {row["difference_micros"] for row in same["currencies"]} == {0}
     months = [month for row in other["currencies"] for month in row["months"]]
@@ -141,7 +127,7 @@ def test_under_other_rules_the_causes_add_up_and_nothing_is_written(environment:
     for month in months:
         assert sum(month["causes_micros"].values()) == month["difference_micros"]
     assert float(other["seconds"]) < 5
-    assert _manage(environment, "check_ledger")["fingerprint"] == before
+    assert reported(environment, "check_ledger")["fingerprint"] == before
 
 
 def test_the_page_shows_the_same_figure(address: str, made: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -161,20 +147,3 @@ def test_the_page_shows_the_same_figure(address: str, made: dict[str, Any], expe
 
 def computed_micros(side: dict[str, Any] | None, row: dict[str, Any]) -> int:
     return 0 if side is None else to_micros(computed(side["formula"]) * 10 ** exponent(row["currency"]))
-
-
-def _manage(environment: dict[str, str], *command: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def _is_up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False

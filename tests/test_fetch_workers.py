@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import pytest
 from tests import builders
 from tests.builders import T0
 from tests.fakes.stripe import FakeStripe
-from tests.test_kills import ROOT, company, manage
+from tests.installations import manage, reported, start
+from tests.test_kills import company
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
@@ -45,8 +44,8 @@ def environment(postgres_url: str, tmp_path: Path, stripe: FakeStripe) -> dict[s
             f"sub_{number}", customer=f"cus_{number}", items=items, livemode=True, discounts=[discount]
         )
         stripe.add(sub)
-        told = sub | {"discounts": [discount["id"]]}
-        events.append(builders.event("customer.subscription.created", told, livemode=True, id=f"evt_w_{number}"))
+        sent = sub | {"discounts": [discount["id"]]}
+        events.append(builders.event("customer.subscription.created", sent, livemode=True, id=f"evt_w_{number}"))
     file = tmp_path / "events.jsonl"
     file.write_text("".join(json.dumps(event) + "\n" for event in events))
     manage(made, "load_events", "acme", str(file))
@@ -61,16 +60,11 @@ def rows(url: str, sql: str) -> list[Any]:
         return found.fetchall() if found.description else []
 
 
-def drain(environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "manage.py", "drain", "--until-empty"]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-
-
 def test_a_killed_worker_loses_nothing_and_workers_side_by_side_never_ask_for_the_same(
     environment, postgres_url, stripe
 ):
-    stripe.latency_seconds = 1.0
-    killed = drain(environment)
+    stripe.latency_seconds = 0.5
+    killed = start(environment, "drain", "--until-empty")
     stripe.waits_for(6, timeout_seconds=60)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -81,7 +75,7 @@ def test_a_killed_worker_loses_nothing_and_workers_side_by_side_never_ask_for_th
     rows(postgres_url, "UPDATE billing_owedfetch SET leased_until = now() - interval '1 second'")  # their time is up
     stripe.latency_seconds = 0.1
     stripe.forgets_requests()
-    workers = [drain(environment) for _ in range(3)]
+    workers = [start(environment, "drain", "--until-empty") for _ in range(3)]
     for worker in workers:
         assert worker.wait(timeout=300) == 0
     manage(environment, "drain", "--until-empty")
@@ -91,4 +85,4 @@ def test_a_killed_worker_loses_nothing_and_workers_side_by_side_never_ask_for_th
     whole = "SELECT count(*), sum(mrr_micros) FROM mrr_customerbalance WHERE incomplete_items = 0"
     assert rows(postgres_url, whole) == [(SUBSCRIPTIONS, SUBSCRIPTIONS * 500 * 10**6)]
     assert rows(postgres_url, "SELECT count(*) FROM billing_fetchwaiter") == [(0,)]
-    assert json.loads(manage(environment, "check_ledger").splitlines()[-1])["differences"] == 0
+    assert reported(environment, "check_ledger")["differences"] == 0

@@ -10,24 +10,21 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from config.benchmarks.load import signed
 from config.demo import objects
 from tests.fakes.salesforce import FakeSalesforce
+from tests.installations import ROOT, wait_until
 from tests.killable import SECRET
-from tests.test_kills import ROOT, wait_until
 
 WRITES, KILLS = (int(word) for word in os.environ.get("NEVER_TWICE", "60 4").split())
 ACCOUNTS = 12
@@ -103,23 +100,13 @@ def org(monkeypatch) -> Iterator[FakeSalesforce]:
 
 
 @pytest.fixture
-def killable(org, tmp_path, installation, django_db_setup, django_db_blocker) -> Iterator[Killable]:
-    with installation(tmp_path) as environment:
-        if connection.vendor == "sqlite":
-            with django_db_blocker.unblock():
-                _copied(tmp_path / "ledger.sqlite3")
+def killable(org, tmp_path, installed) -> Iterator[Killable]:
+    with installed(tmp_path) as environment:
         made = Killable(environment, org)
         try:
             yield made
         finally:
             made.stop()
-
-
-def _copied(file: Path) -> None:
-    """Copy the tests' own migrated database: migrating another takes seconds."""
-    connection.ensure_connection()
-    with sqlite3.connect(file) as copy:
-        connection.connection.backup(copy)
 
 
 def test_what_is_cut_or_killed_is_neither_doubled_nor_lost(org, killable):

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.installations import ROOT, free_port, wait_until
+
 pytestmark = [pytest.mark.slow]
 
 
 @pytest.fixture
-def tree(tmp_path: Path, installation: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def tree(tmp_path: Path, installed: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve an empty install on a free port; gives the process and its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with installation(tmp_path) as environment, (tmp_path / "serve.log").open("w") as log:
+    port = free_port()
+    with installed(tmp_path) as environment, (tmp_path / "serve.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "2"],
             cwd=ROOT,
@@ -37,7 +35,7 @@ def tree(tmp_path: Path, installation: Any) -> Iterator[tuple[subprocess.Popen[s
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_for(lambda: process.poll() is not None or _status(f"{address}/healthz") == 200, seconds=120)
+            wait_until(lambda: process.poll() is not None or _status(f"{address}/readyz") == 200, 120)
             assert process.poll() is None, (tmp_path / "serve.log").read_text()
             yield process, address
         finally:
@@ -46,44 +44,28 @@ def tree(tmp_path: Path, installation: Any) -> Iterator[tuple[subprocess.Popen[s
                 process.wait(timeout=15)
 
 
-def test_it_is_ready_once_the_workers_beat_and_prints_the_setup_link(
+def test_a_tree_is_ready_with_its_setup_link_and_comes_back_when_killed_and_ends_at_sigterm(
     tree: tuple[subprocess.Popen[str], str], tmp_path: Path
 ) -> None:
-    _, address = tree
-
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
-
+    process, address = tree
     assert f"{address}/dashboard/setup/?code=" in (tmp_path / "serve.log").read_text()
 
+    for pid in _children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: _status(f"{address}/healthz") == 200, 20)
+    wait_until(lambda: len(_descendants(process.pid)) >= 7, 20)  # web and its process, workers with theirs, watchdog
 
-def test_sigterm_stops_everything_within_ten_seconds(tree: tuple[subprocess.Popen[str], str]) -> None:
-    process, address = tree
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
     members = _descendants(process.pid)
-    assert len(members) >= 7  # web and its process, workers with theirs, watchdog
-
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=10)
 
     assert process.returncode == 0
-    _wait_for(lambda: not any(_is_alive(pid) for pid in members), seconds=2)
-
-
-def test_killed_parts_come_back(tree: tuple[subprocess.Popen[str], str]) -> None:
-    process, address = tree
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
-
-    for pid in _children(process.pid):
-        os.kill(pid, signal.SIGKILL)
-
-    _wait_for(lambda: _status(f"{address}/healthz") == 200, seconds=20)
-    _wait_for(lambda: len(_descendants(process.pid)) >= 7, seconds=20)
+    wait_until(lambda: not any(_is_alive(pid) for pid in members), 2)
 
 
 def test_a_wedged_cluster_works_again_within_a_minute(tree: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
     """A worker killed while it waits leaves the task queue locked: its successors wait for ever, and look alive."""
     process, address = tree
-    _wait_for(lambda: _status(f"{address}/readyz") == 200, seconds=90)
     sentinel = next(pid for child in _children(process.pid) for pid in _children(child) if len(_children(pid)) >= 4)
     time.sleep(3)  # the workers are idle: one of them waits inside the lock
 
@@ -91,8 +73,8 @@ def test_a_wedged_cluster_works_again_within_a_minute(tree: tuple[subprocess.Pop
         os.kill(worker, signal.SIGKILL)
     killed = time.monotonic()
 
-    _wait_for(lambda: not _is_alive(sentinel), seconds=58)
-    _wait_for(lambda: _beats_again(address), seconds=60 - (time.monotonic() - killed))
+    wait_until(lambda: not _is_alive(sentinel), 58)
+    wait_until(lambda: _beats_again(address), 60 - (time.monotonic() - killed))
     assert "the workers are stuck" in (tmp_path / "serve.log").read_text()
 
 
@@ -100,13 +82,6 @@ def _beats_again(address: str) -> bool:
     with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:
         lines = answer.read().decode().splitlines()
     return any(line.startswith('ledger_age_seconds{of="worker_beat"}') and float(line.split()[1]) < 5 for line in lines)
-
-
-def _wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not so after {seconds:.0f} s"
-        time.sleep(0.2)
 
 
 def _status(url: str) -> int:

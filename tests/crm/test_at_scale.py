@@ -73,6 +73,7 @@ def kept(scenario) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.any_database  # thrice the time of the others, and calls are what it counts
 def test_a_thousand_events_of_three_hundred_accounts_in_one_burst_take_at_most_twenty_calls(
     scenario, salesforce, live, api
 ):
@@ -90,48 +91,49 @@ def test_a_thousand_events_of_three_hundred_accounts_in_one_burst_take_at_most_t
 
 @pytest.mark.slow
 def test_one_by_one_each_event_takes_at_most_one_call(scenario, salesforce, live, api):
-    found = customers(scenario, salesforce, 60)
+    found = customers(scenario, salesforce, 15)
     salesforce.forgets_requests()
 
-    lives(found, 200)
+    lives(found, 60)
 
-    assert len(salesforce.requests) <= 200
+    assert len(salesforce.requests) <= 60
     assert {one["StageName"] for one in salesforce.records("Opportunity")} == {"Closed Won"}
     assert compare(held_org(salesforce), api) == []
 
 
 @pytest.mark.slow
 def test_nothing_is_doubled_or_lost_when_answers_are_cut_and_workers_killed(scenario, salesforce, live, api):
-    found = customers(scenario, salesforce, 20)
+    """In one process; tests/test_never_twice.py kills real ones."""
+    found = customers(scenario, salesforce, 10)
     salesforce.cuts_next("response", count=None, match=COMPOSITE, every=10)
     scenario.is_held = True
-    lives(found, 500)
+    lives(found, 150)
     clock, kills = timezone.now(), 0
 
     for number, event in enumerate(scenario.events):
         scenario.deliver(json.dumps(event).encode())
         pipeline.drain_inbox()
         clock += timedelta(seconds=1)
-        if number % 45 == 25 and (parcel := outbox.claim(CHANNELS[0], now=clock)):
+        if number % 14 == 8 and (parcel := outbox.claim(CHANNELS[0], now=clock)):
             outbox.deliver(CHANNELS[0], parcel, now=clock)  # sent, and killed before it could be written down
             kills += 1
         else:
             pipeline.drain_outbox(now=clock)
-    for _ in range(60):
-        clock += timedelta(minutes=5)
+    for _ in range(20):
+        clock += timedelta(minutes=15)
         pipeline.drain_outbox(now=clock)
 
-    assert kills >= 10 and sum(one.status is None for one in salesforce.requests) >= 40
+    assert kills >= 10 and sum(one.status is None for one in salesforce.requests) >= 10
     assert set(SyncRecord.objects.values_list("state", flat=True)) == {"sent"}
     assert compare(held_org(salesforce), api) == []
-    assert len(salesforce.records("Opportunity")) == 20
+    assert len(salesforce.records("Opportunity")) == 10
 
 
 @pytest.mark.slow
 def test_a_demo_day_in_shadow_writes_nothing_then_live_the_newest_state_goes_once(scenario, salesforce, shadow, api):
-    found = customers(scenario, salesforce, 40)
+    found = customers(scenario, salesforce, 20)
     scenario.is_held = True
-    lives(found, 120)
+    lives(found, 60)
     for one in found[:5]:
         one.cancels(on=f"{timezone.now() - timedelta(hours=2):%Y-%m-%d %H:%M}")
     kept(scenario)

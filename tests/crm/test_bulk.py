@@ -81,6 +81,7 @@ def test_many_of_one_kind_go_in_one_job_and_are_joined_by_their_key(salesforce, 
 
 
 @pytest.mark.slow
+@pytest.mark.any_database  # it counts calls
 def test_twenty_thousand_changed_records_take_at_most_twenty_calls(salesforce, live, room):
     bulk.FEWEST_ROWS, bulk.BULK_FROM = 1000, 2000
     bulk.goes_by_bulk = lambda due: due > 2000

@@ -186,34 +186,34 @@ def test_a_list_takes_few_queries(drifted: Drift, query: str) -> None:
     assert len(found) <= 20, len(found)
 
 
-def test_a_hundred_thousand_records_are_paged_fast(org: SalesforceOrg) -> None:
+def test_twenty_thousand_records_are_paged_fast(org: SalesforceOrg) -> None:
     now = timezone.now()
     SyncRecord.objects.bulk_create(
         (
             SyncRecord(
                 kind="schedule",
                 key=f"{number:040d}",
-                state="parked" if number % 1000 == 0 else "sent",
-                error_code="INVALID_FIELD" if number % 1000 == 0 else "",
+                state="parked" if number % 200 == 0 else "sent",
+                error_code="INVALID_FIELD" if number % 200 == 0 else "",
                 due_at=now,
                 created_at=now,
                 sent_at=now - timedelta(seconds=number),
                 wanted=1,
                 confirmed=1,
             )
-            for number in range(100_000)
+            for number in range(20_000)
         ),
         batch_size=2000,
     )
     client: Client = page_of(Role.REVOPS)
     client.get(SYNC)
 
-    for query in ("", "?state=parked", "?before=50000", f"?q={0:040d}"):
+    for query in ("", "?state=parked", "?before=10000", f"?q={0:040d}"):
         started = time.process_time()
         answer = client.get(f"{SYNC}{query}")
         spent = time.process_time() - started
         assert answer.status_code == 200
-        assert spent < 1.0, f"{query}: {spent:.2f} s"
+        assert spent < 0.3, f"{query}: {spent:.2f} s"
 
 
 def test_writes_are_held_by_one_role_and_released_by_another(org: SalesforceOrg) -> None:
