@@ -145,7 +145,8 @@ def test_a_replay_that_stopped_is_taken_up_where_it_was(company, monkeypatch):
     assert repricing.carry_on() is None
 
 
-def test_the_sweep_takes_up_what_was_abandoned(company):
+def test_the_sweep_takes_up_what_was_abandoned(company, monkeypatch):
+    monkeypatch.setattr(tasks, "LINGER_SECONDS", 0)
     repricing.put_in_force(PRESETS["stripe"], preset="stripe", user="fay", now=timezone.now())
     tasks.sweep()
     assert repricing.unfinished() is not None  # somebody may be at it

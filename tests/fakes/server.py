@@ -131,8 +131,8 @@ class FakeServer:
     # What a service fills in
 
     def answer(self, request: Request) -> Response:
-        """Answer one request; runs in the connection's thread, without the lock."""
-        raise NotImplementedError
+        """Answer one request, in the connection's thread and without the lock; a server of no service knows no path."""
+        return self.failure(404)
 
     def failure(self, status: int) -> Response:
         """The service's own body for a status, used by `fails_next` when it is given none."""
