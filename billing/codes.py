@@ -110,6 +110,11 @@ EVENTS: Final[Help] = {
         "It was tried as often as we try, and failed each time. The last error stands beside it.",
         "Mend what the error names, then process it again. Everything else went on meanwhile.",
     ),
+    "parked_by_person": (
+        "Parked by a person",
+        "Somebody took it out of the queue.",
+        "Process it again when what was wrong is mended.",
+    ),
     "not_needed": (
         "Of a kind that does not concern MRR",
         "It is kept and counted; nothing follows from it.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet, Subquery, Value
+from django.db.models import Count, DateTimeField, Exists, Max, Min, OuterRef, QuerySet, Subquery, Value
 
 from billing import envelope
 from billing.models import (
@@ -300,10 +300,14 @@ class InboxPulse:
     waiting: int = 0
     parked: int = 0
     oldest_due_at: datetime | None = None
+    beat_at: datetime | None = None
 
 
-def inbox_pulse(*, now: datetime) -> InboxPulse:
-    """Return the pulse for the frame of every page: one query."""
+def inbox_pulse(*, now: datetime, beat: QuerySet[Any, Any] | None = None) -> InboxPulse:
+    """Return the pulse for the frame of every page: one query.
+
+    `beat` reads one moment, when the workers beat last, which is kept elsewhere: every page asks for both.
+    """
     stuck = StripeEvent.objects.exclude(state=EventState.PROCESSED).filter(source__livemode=True).order_by()
     waiting = stuck.filter(state=EventState.WAITING)
     last = (
@@ -319,13 +323,14 @@ def inbox_pulse(*, now: datetime) -> InboxPulse:
                 .values("at")
             ),
         )
-        .values_list("received_at", "waiting", "parked", "oldest")
+        .annotate(beat=Value(None, output_field=DateTimeField()) if beat is None else Subquery(beat))
+        .values_list("received_at", "waiting", "parked", "oldest", "beat")
         .first()
     )
     if last is None:
         return InboxPulse()
-    received_at, waits, parked, oldest = last
-    return InboxPulse(received_at, waits or 0, parked or 0, oldest)
+    received_at, waits, parked, oldest, beat_at = last
+    return InboxPulse(received_at, waits or 0, parked or 0, oldest, beat_at)
 
 
 def _counted(rows: QuerySet[Any]) -> QuerySet[Any, Any]:

@@ -119,6 +119,11 @@ def try_again(fetches: QuerySet[OwedFetch], *, now: datetime) -> int:
     )
 
 
+def try_parked_again(source_pk: int, *, now: datetime) -> int:
+    """Put what a source's reads were given up on back to waiting; return how many."""
+    return try_again(OwedFetch.objects.filter(source_id=source_pk, state=FetchState.PARKED), now=now)
+
+
 # ---- claiming ----
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from django.db import connection, transaction
-from django.db.models import Min
+from django.db.models import Min, Q
 
 from billing import envelope, redactions, statements
 from billing.envelope import Envelope
@@ -162,17 +162,34 @@ def release(event_pks: Iterable[int], error: BaseException, *, now: datetime) ->
 
 def reprocess(event_pk: int, *, now: datetime) -> bool:
     """Put an event back to waiting, with all its attempts, and say whether there was such an event."""
+    return bool(StripeEvent.objects.filter(pk=event_pk).update(**_again(now)))
+
+
+def reprocess_parked(source_pk: int, reason: str, *, now: datetime) -> int:
+    """Put all events of a source that are parked for one reason back to waiting; returns how many."""
+    parked = StripeEvent.objects.filter(source_id=source_pk, state=EventState.PARKED, reason=reason)
+    return parked.update(**_again(now))
+
+
+def park(event_pk: int, *, by: str, now: datetime) -> bool:
+    """Take a waiting event out of the queue because a person says so; False when it waits no more, or is worked on."""
+    is_free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    waiting = StripeEvent.objects.filter(is_free, pk=event_pk, state=EventState.WAITING)
     return bool(
-        StripeEvent.objects.filter(pk=event_pk).update(
-            state=EventState.WAITING,
-            reason="",
-            error="",
-            attempts=0,
-            due_at=now,
-            leased_until=None,
-            processed_at=None,
-        )
+        waiting.update(state=EventState.PARKED, reason="parked_by_person", error=f"{by} parked it.", processed_at=now)
     )
+
+
+def _again(now: datetime) -> dict[str, Any]:
+    return {
+        "state": EventState.WAITING,
+        "reason": "",
+        "error": "",
+        "attempts": 0,
+        "due_at": now,
+        "leased_until": None,
+        "processed_at": None,
+    }
 
 
 def oldest_due_age(*, now: datetime) -> timedelta:

@@ -26,6 +26,7 @@ class StripeSource(models.Model):
     livemode = models.BooleanField(default=True)
     account_id = models.CharField(max_length=255, blank=True, help_text="acct_… when events carry a Connect account")
     api_key = EncryptedTextField(blank=True, default="")
+    api_key_at = models.DateTimeField(null=True, editable=False, help_text="since when it is this key")
     history_from = models.DateField(null=True, blank=True)
     calls_paused_until = models.DateTimeField(null=True, editable=False, help_text="Stripe said: too many calls")
     checked_at = models.DateTimeField(null=True, editable=False, help_text="when key and endpoint were last looked at")
@@ -55,6 +56,9 @@ class SigningSecret(models.Model):
     secret = EncryptedTextField()
     last4 = models.CharField(max_length=4)
     created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(
+        null=True, editable=False, help_text="to the minute; only noted while another secret is active too"
+    )
 
     class Meta:
         constraints = [UniqueConstraint(fields=["source", "last4"], name="a_source_knows_a_secret_once")]
@@ -64,7 +68,10 @@ class SigningSecret(models.Model):
 
 
 class DeliveryRefusal(models.Model):
-    """Deliveries to a source that were refused for one reason within one hour: nobody else would hear of them."""
+    """Deliveries to a source that left no event, for one reason within one hour: nobody else would hear of them.
+
+    They were refused, or (`duplicate_updates`) the event was there before.
+    """
 
     source = models.ForeignKey(StripeSource, on_delete=models.CASCADE, related_name="refusals")
     code = models.CharField(max_length=50, help_text="bad_signature, bad_timestamp, wrong_mode, bad_json, …")

@@ -1,4 +1,4 @@
-"""Counts refused deliveries by source, reason and hour: they leave no event, so nobody would hear of them."""
+"""Counts deliveries that leave no event, by source, reason and hour: refused ones, and those of events we had."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import F
+from django.db.models import F, Sum
 
 from billing.models import DeliveryRefusal
 
 EVERY_SECONDS = 1.0  # anybody can send what is refused: it costs a write no oftener than this
 KEPT: Final = timedelta(days=90)
+DUPLICATE: Final = "duplicate_updates"
 MODE: Final = re.compile(rb'"livemode"\s*:\s*(true|false)')
 
 
@@ -39,7 +40,7 @@ _written: dict[tuple[int, str], float] = {}
 
 
 def note(source_pk: int, code: str, *, now: datetime, seconds_off: int | None = None) -> None:
-    """Count one refused delivery. The first is written at once, those of the next seconds with the one after them."""
+    """Count one such delivery. The first is written at once, those of the next seconds with the one after them."""
     key = (source_pk, code)
     with _lock:
         count = _waiting[key] = _waiting.get(key, 0) + 1
@@ -63,7 +64,7 @@ def says_other_mode(raw: bytes, *, livemode: bool) -> bool:
 
 def refusals(*, since: datetime, source_pk: int | None = None) -> list[RefusalRow]:
     """Return what was refused since a moment (by whole hours), by source and reason, the latest first."""
-    rows = DeliveryRefusal.objects.filter(last_at__gte=since).order_by("-last_at")
+    rows = DeliveryRefusal.objects.filter(last_at__gte=since).exclude(code=DUPLICATE).order_by("-last_at")
     if source_pk is not None:
         rows = rows.filter(source_id=source_pk)
     found: dict[tuple[int, str], RefusalRow] = {}
@@ -75,6 +76,12 @@ def refusals(*, since: datetime, source_pk: int | None = None) -> list[RefusalRo
         else:
             found[key] = RefusalRow(row.source_id, row.code, known.count + row.count, known.last_at, known.seconds_off)
     return list(found.values())
+
+
+def duplicates(*, since: datetime) -> dict[int, int]:
+    """Return by source how many deliveries since a moment (by whole hours) were of events that were there before."""
+    rows = DeliveryRefusal.objects.filter(last_at__gte=since, code=DUPLICATE).order_by()
+    return dict(rows.values_list("source_id").annotate(Sum("count")))
 
 
 def clear_old(*, now: datetime) -> None:

@@ -63,8 +63,10 @@ from billing.listing_facts import (
 )
 from billing.mirror import lock_customers
 from billing.refusals import RefusalRow, refusals
+from billing.source_health import KEY_AGE, SecretRow, SourceHealth, source_health
 
 __all__ = [
+    "KEY_AGE",
     "Check",
     "CustomerRow",
     "DisputeRow",
@@ -82,6 +84,8 @@ __all__ = [
     "PaidLine",
     "RefundRow",
     "RefusalRow",
+    "SecretRow",
+    "SourceHealth",
     "SourceRow",
     "State",
     "Step",
@@ -121,6 +125,7 @@ __all__ = [
     "product_names",
     "refunds_of",
     "refusals",
+    "source_health",
     "sources",
     "states_since",
     "subscription",

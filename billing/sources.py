@@ -48,7 +48,8 @@ def add(
             source.livemode = livemode
         if api_key:
             check_api_key(api_key, livemode=source.livemode, allow_secret_key=allow_secret_key)
-            source.api_key = api_key
+            if api_key != source.api_key:
+                source.api_key, source.api_key_at = api_key, timezone.now()
         source.label = label or source.label
         source.account_id = source.account_id if account_id is None else account_id
         source.history_from = history_from or source.history_from
@@ -67,6 +68,11 @@ def remove_secret(source: StripeSource, last4: str) -> None:
     removed, _ = SigningSecret.objects.filter(source=source, last4=last4[-4:]).delete()
     if not removed:
         raise SourceError(f"'{source.slug}' has no signing secret that ends in {last4[-4:]}.")
+
+
+def take_out_secret(pk: int) -> None:
+    """Take a signing secret out by our key of it; deliveries signed with it are refused from now on."""
+    SigningSecret.objects.filter(pk=pk).delete()
 
 
 def check_slug(slug: str) -> None:

@@ -17,7 +17,7 @@ from django.db import InterfaceError, NotSupportedError, OperationalError, conne
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from billing import encrypted, envelope, inbox, refusals, statements
+from billing import encrypted, envelope, inbox, refusals, secret_uses, statements
 from billing.envelope import MAX_BODY_BYTES
 from billing.models import Origin, SigningSecret, StripeSource
 
@@ -77,7 +77,7 @@ def _receive(slug: str, raw: bytes, signature: str, now: datetime) -> Answer:
         raise TOO_LARGE
     source, secrets = _source(slug)
     try:
-        verify(raw, signature, secrets, now=now)
+        used = verify(raw, signature, secrets, now=now)
         read = envelope.read(raw, livemode=source.livemode, account_id=source.account_id)
     except Refused as refused:
         _note(source, refused, raw, now)
@@ -88,6 +88,10 @@ def _receive(slug: str, raw: bytes, signature: str, now: datetime) -> Answer:
         raise unreadable from None
     if inbox.keep_read(source, [(raw, read)], origin=Origin.WEBHOOK, now=now).kept:
         _nudge()
+    else:
+        _count(lambda: refusals.note(source.pk, refusals.DUPLICATE, now=now))
+    if len(secrets) > 1:  # while one is rolled, people wait for the old one to fall silent
+        _count(lambda: secret_uses.note(source.pk, used, now=now))
     return KEPT
 
 
@@ -96,10 +100,15 @@ def _note(source: inbox.SourceRow, refused: Refused, raw: bytes, now: datetime) 
     code = refused.code
     if code == "bad_signature" and refusals.says_other_mode(raw, livemode=source.livemode):
         code = "wrong_mode"
+    _count(lambda: refusals.note(source.pk, code, now=now, seconds_off=refused.seconds_off))
+
+
+def _count(note: Callable[[], None]) -> None:
+    """Write something down about a delivery that is done with; failing at it changes nothing for the sender."""
     try:
-        refusals.note(source.pk, code, now=now, seconds_off=refused.seconds_off)
-    except Exception as error:  # the sender gets the same answer whether or not it was counted
-        log.warning("refusal not counted", error=inbox.described(error))
+        note()
+    except Exception as error:
+        log.warning("delivery not counted", error=inbox.described(error))
 
 
 def _nudge() -> None:
@@ -147,8 +156,10 @@ def _source(slug: str) -> tuple[inbox.SourceRow, list[str]]:
 # ---- signature ----
 
 
-def verify(raw: bytes, signature: str, secrets: Iterable[str], *, now: datetime) -> None:
+def verify(raw: bytes, signature: str, secrets: Iterable[str], *, now: datetime) -> int:
     """Check Stripe's signature of the raw body against each stored (encrypted) secret; raises Refused.
+
+    Returns which of the secrets made it, counted from 0.
 
     Scheme v1: HMAC-SHA256 over timestamp, full stop and body. Timestamps over 300 s old, or ahead, are refused.
     """
@@ -158,7 +169,7 @@ def verify(raw: bytes, signature: str, secrets: Iterable[str], *, now: datetime)
     timestamp, given = _read_header(signature)
     signed = timestamp + b"." + raw
     unreadable: Exception | None = None
-    for token in stored:
+    for which, token in enumerate(stored):
         try:
             secret = encrypted.decrypt(token)
         except Exception as error:
@@ -167,6 +178,7 @@ def verify(raw: bytes, signature: str, secrets: Iterable[str], *, now: datetime)
         expected = hmac.digest(secret.encode(), signed, hashlib.sha256).hex().encode()
         # Every candidate is compared, in constant time, whether or not one has matched.
         if sum([hmac.compare_digest(expected, candidate) for candidate in given]):
+            used = which
             break
     else:
         if unreadable is not None:
@@ -176,6 +188,7 @@ def verify(raw: bytes, signature: str, secrets: Iterable[str], *, now: datetime)
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
         message = "The signature is more than 300 s away from our clock."
         raise Refused(400, "bad_timestamp", message, seconds_off=seconds_off)
+    return used
 
 
 def _read_header(signature: str) -> tuple[bytes, list[bytes]]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from billing import refusals, webhook
+from billing import refusals, secret_uses, sources, webhook
+from billing.models import SigningSecret
+from billing.refusals import duplicates
 from billing.selectors import refusals as refused
 from tests import builders
 from tests.builders import as_bytes, event, sign, subscription
@@ -87,3 +91,43 @@ def test_a_burst_of_refusals_is_written_once(source, monkeypatch, django_assert_
     monkeypatch.setattr(refusals, "EVERY_SECONDS", 0.0)
     refusals.note(source.pk, "burst", now=NOW)
     assert [row.count for row in refused(since=NOW - timedelta(days=1))] == [7]
+
+
+# ---- what leaves no event without being refused ----
+
+
+def test_an_event_that_comes_again_is_counted_and_is_no_refusal(source):
+    for _ in range(3):
+        assert deliver(BODY, sign(BODY, at=AT)) == 200
+
+    assert duplicates(since=NOW - timedelta(days=1)) == {source.pk: 2}
+    assert codes() == []
+
+
+def test_an_ordinary_delivery_writes_nothing_but_the_event(source):
+    with CaptureQueriesContext(connection) as queries:
+        deliver(BODY, sign(BODY, at=AT))
+
+    assert [query["sql"].split()[0] for query in queries] == ["SELECT", "INSERT"]
+
+
+def test_while_a_secret_is_rolled_each_says_when_it_was_used_last(source, monkeypatch):
+    monkeypatch.setattr(secret_uses, "_written", {})
+    sources.add("acme", signing_secrets=["whsec_the_new_one_5678"])
+
+    deliver(BODY, sign(BODY, at=AT))
+    deliver(LIVE, sign(LIVE, secret="whsec_the_new_one_5678", at=AT + 60), now=NOW + timedelta(minutes=1))
+
+    used = dict(SigningSecret.objects.order_by("pk").values_list("last4", "last_used_at"))
+    assert list(used.values()) == [NOW, NOW + timedelta(minutes=1)]
+
+
+def test_the_use_of_a_secret_is_noted_once_a_minute(source, monkeypatch):
+    monkeypatch.setattr(secret_uses, "_written", {})
+    sources.add("acme", signing_secrets=["whsec_the_new_one_5678"])
+    deliver(BODY, sign(BODY, at=AT))
+
+    with CaptureQueriesContext(connection) as queries:
+        deliver(LIVE, sign(LIVE, at=AT))
+
+    assert [query["sql"].split()[0] for query in queries] == ["SELECT", "INSERT"]
