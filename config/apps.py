@@ -11,7 +11,10 @@ class ConfigConfig(AppConfig):
         import warnings
 
         from billing import webhook
+        from config import machine as our_machine
         from config.nudge import nudge
+        from dashboard import machine
 
         warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # no collectstatic needed
         webhook.after_keep = lambda: nudge("inbox")
+        machine.look = our_machine.look

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RUNNER = "config.jobs.run"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,8 +55,8 @@ def sync() -> Synced:
         removed, _ = Schedule.objects.exclude(name__in=[job.name for job in JOBS]).delete()
         for job in JOBS:
             wanted = {
-                "func": job.task,
-                "args": None,
+                "func": RUNNER,
+                "args": repr(job.name),
                 "kwargs": None,
                 "hook": None,
                 "schedule_type": Schedule.CRON if job.cron else Schedule.MINUTES,

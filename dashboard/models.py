@@ -1,4 +1,4 @@
-"""What people bring with them: API tokens and the one-time code of an empty install."""
+"""What people bring with them (API tokens, the one-time code of an empty install), and how scheduled jobs ended."""
 
 from __future__ import annotations
 
@@ -33,3 +33,20 @@ class SetupCode(models.Model):
 
     def __str__(self) -> str:
         return "used" if self.used_at else "open"
+
+
+class JobRun(models.Model):
+    """How a scheduled job ended last: one row a job, since only its newest run matters to whoever is on call."""
+
+    name = models.CharField(max_length=60, unique=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, help_text="null = it runs, or its worker died")
+    went_well_at = models.DateTimeField(null=True, help_text="when it last ended without an error")
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name = "run of a scheduled job"
+        verbose_name_plural = "runs of scheduled jobs"
+
+    def __str__(self) -> str:
+        return self.name
