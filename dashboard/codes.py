@@ -64,3 +64,94 @@ API: Final[Help] = {
         "Load it again. To change it, undo that match first.",
     ),
 }
+
+# What the health page finds that has no code of its own where it arises
+HEALTH: Final[Help] = {
+    "workers_silent": (
+        "The workers do not answer",
+        "No worker has taken a task for a while: they are stopped, or stuck. Events are still kept, nothing is lost; "
+        "nothing is worked on either.",
+        "Start serve, or look into its log: its watchdog restarts a stuck cluster within a minute. Where workers run "
+        "on a machine of their own, see that it runs and reaches the database.",
+    ),
+    "work_overdue": (
+        "Work waits too long",
+        "Something that could be done now has waited for more than two minutes.",
+        "Wait while a backlog drains. If the oldest grows older, see whether the workers run and what their log says.",
+    ),
+    "job_failed": (
+        "A scheduled job failed",
+        "Its last run ended with an error, which stands beside it.",
+        "It runs again at its next time. If it fails again, mend what the error names.",
+    ),
+    "job_late": (
+        "A scheduled job does not run",
+        "Its time has passed and it did not start, or its last run never ended.",
+        "See whether the workers run. Then run sync_schedules, which installs what is missing.",
+    ),
+    "api_key_old": (
+        "The API key is older than 90 days",
+        "A key that is never changed is known to more people and machines each month.",
+        "Make a new restricted key in Stripe and replace this one under Keys: it is tried on every read first.",
+    ),
+    "signing_secret_old": (
+        "The signing secret is older than 90 days",
+        "A secret that is never changed is known to more people and machines each month.",
+        "Roll it in Stripe with an overlap, add the new one under Keys, and remove the old one when it falls silent.",
+    ),
+    "signing_secret_idle": (
+        "An old signing secret is still active",
+        "Nothing has been signed with it for a day, while a newer one is in use.",
+        "Remove the old one under Keys.",
+    ),
+    "api_versions_differ": (
+        "Events come in several API versions",
+        "Two endpoints, or an endpoint and a change of version, send different layouts. All are read.",
+        "If it lasts for more than a day, see that one endpoint alone delivers to this address.",
+    ),
+    "recount_differs": (
+        "Stripe and our rows differed",
+        "The last recount found objects that were missing, different or gone here. What can be read again is repaired.",
+        "Nothing to do where it was repaired. If the next recount finds more, see whether deliveries are refused.",
+    ),
+    "deliveries_missed": (
+        "Deliveries were missed and caught up",
+        "Events that were never delivered to us were found in Stripe's list and taken from there.",
+        "Nothing to do once. If it happens again, see the endpoint's failed deliveries in Stripe.",
+    ),
+    "listing_incomplete": (
+        "Stripe's lists were not read to their end",
+        "The last reading stopped, or not every object on the lists stands in our rows.",
+        "See its error on the set-up page and start it again: it goes on where it stopped.",
+    ),
+    "writes_held": (
+        "Writes to Salesforce are held",
+        "A person, or a restore, holds all writes. What is owed waits; nothing is lost.",
+        "Release them on the Salesforce sync page when the reason is gone.",
+    ),
+    "salesforce_paused": (
+        "Salesforce asked us to wait",
+        "A limit or an outage there pauses all sending for some minutes.",
+        "Nothing to do: it goes on by itself.",
+    ),
+    "shadow": (
+        "Salesforce is in shadow mode",
+        "Everything is computed and recorded as it would be sent; nothing is written to Salesforce, nobody is told.",
+        "Read what would be sent on the Salesforce sync page, then go live there.",
+    ),
+    "ledger_differs": (
+        "The ledger and its recount differ",
+        "The nightly check found entries, sums or hashes that are not what they must be.",
+        "Run check_ledger: it names each. Do not close a month before it is clear.",
+    ),
+    "ledger_unchecked": (
+        "The ledger was not checked lately",
+        "The nightly check has not finished for two days.",
+        "See whether the workers run; check_ledger does it at once.",
+    ),
+    "entries_unsealed": (
+        "Entries wait for their seal",
+        "The job that seals entries each minute has not run for ten.",
+        "See whether the workers run.",
+    ),
+}

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import selectors as billing
+from dashboard import status
 from dashboard.context import Badge, Frame, Liveness, SalesforceMode, company_name, nav_groups
 from dashboard.pages.shared import crm_pulse, inbox_pulse
 from dashboard.parts import Band
@@ -49,9 +50,10 @@ def load_frame(request: HttpRequest) -> Frame:
                 ),
             )
         )
+    is_test = getattr(request, "is_test_mode", False)
+    bands += status.not_said(status.bands(inbox, waiting, now=now, is_test=is_test), bands)
     if waiting.is_reopening_asked:
         bands[:0] = _reopening_band()  # before all others of its kind: only two are shown
-    is_test = getattr(request, "is_test_mode", False)
     if is_test:
         bands.append(_test_band(request))
     return Frame(

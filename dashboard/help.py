@@ -72,6 +72,7 @@ SECTIONS: Final = (
     Section("Setting Salesforce up", _topics(crm.SETUP)),
     Section("Slack", _topics(crm.SLACK)),
     Section("Closing months", _topics(mrr.BOOKS)),
+    Section("Health", _topics(codes.HEALTH)),
     Section("The API", _topics(codes.API)),
 )
 

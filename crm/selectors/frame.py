@@ -25,7 +25,8 @@ class CrmPulse:
     `mode` is live or shadow, and held while all writes are.
 
     `is_reopening_asked`: somebody wants a closed month open again (mrr.reopening_asked says who); it is read here along
-    with the rest, since every page must tell. So is `policy_version`; None while Salesforce is not connected.
+    with the rest, since every page must tell. So is `is_incomplete`: an item's price is not known. `policy_version` is
+    None while Salesforce is not connected.
     """
 
     unmatched: int = 0
@@ -35,10 +36,11 @@ class CrmPulse:
     error: str = ""
     is_reopening_asked: bool = False
     policy_version: int | None = None
+    is_incomplete: bool = False
 
 
 def pulse() -> CrmPulse:
-    """Return the pulse for the frame of every page: one query, three while Salesforce is not connected."""
+    """Return the pulse for the frame of every page: one query, four while Salesforce is not connected."""
     counts = {
         "unmatched": counted(Unmatched.objects.all()),
         "at_risk": counted(CustomerRisk.objects.filter(customer__source__livemode=True)),
@@ -46,11 +48,16 @@ def pulse() -> CrmPulse:
     }
     org = SalesforceOrg.objects.order_by("pk").annotate(**{name: Subquery(rows) for name, rows in counts.items()})
     org = org.annotate(asked=Exists(mrr.waiting_reopening()), policy=Subquery(mrr.newest_policy()))
+    org = org.annotate(lacks=Exists(mrr.incomplete_balances()))
     found: Any = org.values_list(
-        "unmatched", "at_risk", "parked", "mode", "error", "asked", "policy", "held_since"
+        "unmatched", "at_risk", "parked", "mode", "error", "asked", "policy", "held_since", "lacks"
     ).first()
     if found is not None:
-        unmatched, at_risk, parked, mode, error, asked, policy, held_since = found
-        mode = "held" if held_since else mode
-        return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy or mrr.FIRST_POLICY)
-    return CrmPulse(unmatched=Unmatched.objects.count(), is_reopening_asked=mrr.waiting_reopening().exists())
+        unmatched, at_risk, parked, mode, error, asked, policy, held_since, lacks = found
+        mode, policy = "held" if held_since else mode, policy or mrr.FIRST_POLICY
+        return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy, lacks)
+    return CrmPulse(
+        unmatched=Unmatched.objects.count(),
+        is_reopening_asked=mrr.waiting_reopening().exists(),
+        is_incomplete=mrr.incomplete_balances().exists(),
+    )

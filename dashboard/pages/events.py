@@ -105,6 +105,18 @@ def process(request: HttpRequest, event_id: str) -> HttpResponse:
     return redirect(f"{reverse('dashboard:event', args=[row.stripe_id])}?source={row.source_slug}")
 
 
+@requires(Ability.RETRY)
+@require_POST
+def park(request: HttpRequest, event_id: str) -> HttpResponse:
+    """Take a waiting event out of the queue until a person processes it again."""
+    row = _one(request, event_id).row
+    if inbox.park(row.pk, by=request.user.get_username(), now=shared.now_of(request)):
+        messages.success(request, "Parked. It is not in the figures until somebody processes it again.")
+    else:
+        messages.info(request, "It waits no more, or is being worked on this moment.")
+    return redirect(f"{reverse('dashboard:event', args=[row.stripe_id])}?source={row.source_slug}")
+
+
 def _one(request: HttpRequest, event_id: str) -> billing.EventDetail:
     """Return the event of the source that the address names, else the first that knows the id; raises Http404."""
     slug = request.GET.get("source", "")

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from billing import selectors as billing
 from crm import selectors as crm
-from dashboard import formats
+from dashboard import formats, status
 from dashboard.context import company_name
 from dashboard.parts import Band, Choice, Pager
 from dashboard.periods import PRESETS, Period
@@ -303,7 +303,7 @@ def help_action(code: str) -> tuple[str, str]:
 def inbox_pulse(request: HttpRequest, *, now: datetime) -> billing.InboxPulse:
     """Return the inbox's pulse, read once a request: the page and its frame both need it."""
     if not hasattr(request, "_inbox_pulse"):
-        request._inbox_pulse = billing.inbox_pulse(now=now)  # type: ignore[attr-defined]
+        request._inbox_pulse = billing.inbox_pulse(now=now, beat=status.last_beat())  # type: ignore[attr-defined]
     return request._inbox_pulse  # type: ignore[attr-defined,no-any-return]
 
 

@@ -108,6 +108,12 @@ def seconds_age(seconds: int | None) -> str:
     return formats.NOT_KNOWN if seconds is None else formats.age(seconds)
 
 
+@register.filter
+def brief(seconds: float) -> str:
+    """{{ lag.median|brief }} is 0.4 s, and 6 min where tenths say nothing."""
+    return f"{seconds:.1f} s" if seconds < 10 else formats.age(int(seconds))
+
+
 @register.simple_tag
 def age(at: datetime, now: datetime) -> SafeString:
     """{% age event.received_at now %} is 6 h, with the exact time in its title."""

@@ -33,6 +33,7 @@ from mrr.selectors.customer_list import (
 from mrr.selectors.heat_map import Cohorts, cohorts
 from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, parts_shown, series
 from mrr.selectors.policy import FIRST_POLICY, newest_policy, policy_version
+from mrr.selectors.proof import Proof, incomplete_balances, proof
 from mrr.selectors.reporting import (
     ConvertedTotal,
     Part,
@@ -93,6 +94,7 @@ __all__ = [
     "Mrr",
     "Part",
     "Place",
+    "Proof",
     "Restated",
     "Restatement",
     "Series",
@@ -117,6 +119,7 @@ __all__ = [
     "due_by_the_clock",
     "exchange",
     "gaps",
+    "incomplete_balances",
     "latest_movements",
     "movement",
     "movement_totals",
@@ -130,6 +133,7 @@ __all__ = [
     "parts_shown",
     "paying_customers",
     "policy_version",
+    "proof",
     "reopening_asked",
     "reporting_zone",
     "restatements",
