@@ -104,7 +104,7 @@ def test_twelve_months_of_movements_are_what_the_event_files_say(get: Get, expec
 
 def test_every_entry_s_printed_formula_comes_to_the_entry(get: Get) -> None:
     rows = get("movements?limit=1000&all=1")["results"]
-    assert len(rows) > 100
+    assert len(rows) > CUSTOMERS
 
     for row in rows:
         found = get(f"movements/{row['id']}/explain")
