@@ -7,7 +7,7 @@ there. What our own user wrote last is never taken for a change of somebody else
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -143,21 +143,28 @@ def suspects(kind: RecordKind, found: Sequence[There]) -> list[str]:
     ]
 
 
-def compare(kind: RecordKind, found: Sequence[There], *, now: datetime) -> Checked:
-    """Write down the differences of some records, and close those that agree again."""
+def compare(
+    kind: RecordKind, found: Sequence[There], *, now: datetime, sent_at: Mapping[int, datetime | None] | None = None
+) -> Checked:
+    """Write down the differences of some records, and close those that agree again.
+
+    `sent_at` holds when each was sent last before it was read there: one that was sent again since is left out.
+    """
     rows = _ours(kind, found)
     with transaction.atomic():
         past = _past([row.pk for row in rows.values()])
+        open_before = {pk for (pk, _), kept in past.items() if any(one.state == DriftState.OPEN for one in kept)}
         count = gone = 0
         for one in found:
             row = rows.get(_key_of(kind, one))
-            if row is None or _is_on_its_way(row):
+            if row is None or _is_on_its_way(row) or (sent_at is not None and sent_at.get(row.pk) != row.sent_at):
                 continue
             differs = _differences(row, one)
             for name, (ours, theirs) in differs.items():
                 count += _note(row, name, ours, theirs, one, past.get((row.pk, name), ()), now=now)
-            agreed = Drift.objects.filter(record=row, state=DriftState.OPEN).exclude(field__in=differs)
-            gone += agreed.update(state=DriftState.GONE)
+            if row.pk in open_before:
+                agreed = Drift.objects.filter(record=row, state=DriftState.OPEN).exclude(field__in=differs)
+                gone += agreed.update(state=DriftState.GONE)
     return Checked(len(rows), count, gone)
 
 

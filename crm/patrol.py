@@ -70,7 +70,7 @@ def _next(kind: RecordKind, after_pk: int) -> list[SyncRecord]:
     )
     if kind != RecordKind.ACCOUNT:
         rows = rows.exclude(salesforce_id="")
-    return list(rows.only("pk", "key", "salesforce_id").order_by("pk")[:AT_ONCE])
+    return list(rows.only("pk", "key", "salesforce_id", "sent_at").order_by("pk")[:AT_ONCE])
 
 
 def _compare(
@@ -87,7 +87,7 @@ def _compare(
     done = drift.Checked()
     for start in range(0, len(found), drift.AT_ONCE):
         chunk = [named.get(one.id, one) for one in found[start : start + drift.AT_ONCE]]
-        done += drift.compare(kind, chunk, now=now)
+        done += drift.compare(kind, chunk, now=now, sent_at={row.pk: row.sent_at for row in rows})
     return done
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from crm.channels.kinds import Permanent, Transient, Unclear, Wait
 from crm.channels.salesforce import errors
+from tests.test_console import REFUSALS
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
@@ -49,6 +50,14 @@ def test_the_field_is_named(code, message, fields, named):
     told = errors.explain(code, message, sobject="Account", fields=fields)
 
     assert told.fields == named
+
+
+def test_the_console_is_tried_with_every_code_that_salesforce_is_known_to_answer():
+    """In the browser: all at once, and by themselves those that a whole call is refused with."""
+    shown = {code for code, *_ in REFUSALS} | {"NOT_FOUND", "REQUEST_LIMIT_EXCEEDED"}
+    healing = {"UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "DUPLICATE_VALUE", "REQUEST_LIMIT_EXCEEDED"}
+
+    assert (set(PARKED) - {errors.TWINS}) | healing <= shown
 
 
 def test_the_rule_that_refused_is_named_by_its_message():

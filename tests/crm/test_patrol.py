@@ -105,6 +105,28 @@ def test_records_on_their_way_and_fields_left_to_salesforce_are_no_news(salesfor
     assert turn() == drift.Checked(records=2)
 
 
+def test_what_is_sent_while_it_is_read_is_no_difference(scenario, salesforce, acme, monkeypatch):
+    def suspects(kind, found):
+        if kind == "account":
+            SyncRecord.objects.filter(kind="account").update(fields_sent={"MRR__c": "50.00"}, sent_at=timezone.now())
+        return []
+
+    monkeypatch.setattr(drift, "suspects", suspects)
+
+    assert turn() == drift.Checked(records=3)
+
+
+def test_records_that_agree_cost_no_query_each(scenario, salesforce, acme, django_assert_max_num_queries):
+    for number in range(5):
+        account = salesforce.add_account(Name=f"Other {number}")
+        reads(salesforce)
+        story = scenario.customer(f"Other {number}", salesforce_account_id=account)
+        story.subscribes("team", monthly="30.00", on="2026-01-10")
+
+    with django_assert_max_num_queries(75):
+        assert turn().records == 13
+
+
 def test_it_leaves_the_day_s_reads_for_the_mirror(salesforce, acme):
     SalesforceOrg.objects.update(read_allowance=10)
 
