@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.request
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_cut_answer_makes_it_take_no_second_one(acme, salesforce):
     customer.subscribes("team", monthly="30.00", on=BEGAN)
     assert SyncRecord.objects.get(kind="opportunity").error_code == "no_answer"
     for minutes in (1, 2, 3):
-        pipeline.drain_outbox(now=timezone.now() + timezone.timedelta(minutes=minutes))
+        pipeline.drain_outbox(now=timezone.now() + timedelta(minutes=minutes))
 
     assert SyncRecord.objects.get(kind="opportunity").salesforce_id == lately
     assert salesforce.record(still_open)["Stripe_Subscription_Id__c"] is None
@@ -170,8 +171,6 @@ class _Sender:
         self.salesforce = salesforce
 
     def composite(self, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        import ssl
-
         body = json.dumps({"allOrNone": False, "compositeRequest": parts}).encode()
         headers = {"Authorization": f"Bearer {self.salesforce.access_token()}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.salesforce.url}/services/data/v65.0/composite", body, headers)
