@@ -48,6 +48,8 @@ class SourceState:
     checked_at: datetime | None
     found: tuple[Check, ...]
     delivery: Check
+    backfill: billing.ListingRow | None
+    history: Check
 
     @property
     def address(self) -> str:
@@ -82,7 +84,11 @@ class SourceState:
     @property
     def is_waiting(self) -> bool:
         """Something may change by itself any moment: the page looks again."""
-        return self.delivery.state != State.OK
+        return self.delivery.state != State.OK or (self.backfill is not None and self.backfill.is_running)
+
+    @property
+    def may_read_history(self) -> bool:
+        return self.has_key and (self.backfill is None or not self.backfill.is_running)
 
     @property
     def key_page(self) -> str:
@@ -100,9 +106,9 @@ class SetUp:
     sources: tuple[SourceState, ...]
     org: set_up.SetUp | None
     salesforce: tuple[Check, ...]
+    figures: Check
     matching: Check
     shadow: Check
-    history: Check
 
     @property
     def steps(self) -> list[Step]:
@@ -114,7 +120,7 @@ class SetUp:
             "Stripe key": bool(keys) and worst(keys) == State.OK,
             "Webhook endpoint": bool(self.sources) and worst(ends) == State.OK,
             "Salesforce": worst(self.salesforce) == State.OK,
-            "History": self.history.state == State.OK,
+            "History": bool(self.sources) and worst(source.history for source in self.sources) == State.OK,
             "Matching": self.matching.state == State.OK,
             "Shadow run": self.shadow.state == State.OK,
         }
@@ -144,13 +150,14 @@ def read(*, now: datetime) -> SetUp:
         salesforce=tuple(set_up.checks(org, now=now)),
         matching=_matching(),
         shadow=_shadow(org, now=now),
-        history=_history(known),
+        figures=_figures(known),
     )
 
 
 def _source(row: SourceRow, checked_at: datetime | None, found: list[Check], *, now: datetime) -> SourceState:
     delivery = deliveries.deliveries(row.pk, livemode=row.livemode, now=now)
-    return SourceState(row, checked_at, tuple(found or [UNTRIED]), delivery)
+    progress = billing.backfill_progress(row.pk)
+    return SourceState(row, checked_at, tuple(found or [UNTRIED]), delivery, progress, _history(progress))
 
 
 UNTRIED = Check("key", State.TODO, "Stripe was not asked yet about key and endpoint.", "", "Press Check again.")
@@ -181,9 +188,33 @@ def _shadow(org: set_up.SetUp | None, *, now: datetime) -> Check:
     return Check("shadow", State.TODO, sentence, "", "Look through them, and go live when they are right.")
 
 
-def _history(known: Sequence[SourceRow]) -> Check:
+def _history(found: billing.ListingRow | None) -> Check:
+    """Say how far the reading of what happened before is."""
+    if found is None:
+        sentence = "What happened before is not known yet: nothing was read from Stripe's lists."
+        cure = "Read it once key and endpoint are right. Nobody is told of what is learnt from it."
+        return Check("history", State.TODO, sentence, "", cure)
+    if found.code and not found.is_running:
+        cure = "Mend the cause and read again: it goes on where it stopped."
+        return Check("history", State.MEND, f"Reading stopped: {found.error}", found.code, cure)
+    counted = f"{formats.count(found.listed)} object{'' if found.listed == 1 else 's'}"
+    if found.is_running:
+        sentence = f"Reading Stripe's lists: {counted} so far, about {found.share_percent}%."
+        if found.share_percent == 100:
+            sentence = f"{counted} are read; MRR of {formats.count(found.waiting_customers)} customers is worked out."
+        return Check("history", State.TODO, sentence, "", "Nothing to do: it goes on by itself, after a restart too.")
+    if not found.is_complete:
+        open_ones = [part for part in found.parts if not part.is_complete]
+        listed = ", ".join(f"{part.name} ({part.code or 'not all kept'})" for part in open_ones)
+        cure = "Mend what the list says and read again; the other lists are whole."
+        code = next((part.code for part in open_ones if part.code), "list_refused")
+        return Check("history", State.MEND, f"Not every list could be read: {listed}.", code, cure)
+    return Check("history", State.OK, f"{counted} were listed and every one of them is kept.")
+
+
+def _figures(known: Sequence[SourceRow]) -> Check:
     live = [row.pk for row in known if row.livemode]
     if live and mrr.standing(live).currencies:
-        return Check("history", State.OK, "MRR stands: subscriptions count.")
-    cure = "Load the events you have kept, or wait for Stripe's next ones."
-    return Check("history", State.TODO, "No subscription counts yet, so MRR is not known.", "", cure)
+        return Check("figures", State.OK, "MRR stands: the overview shows it.")
+    cure = "It comes with the history, or with Stripe's next events about subscriptions."
+    return Check("figures", State.TODO, "No subscription counts yet, so MRR is not known.", "", cure)

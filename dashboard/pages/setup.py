@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from billing import endpoints, examining, sources, stripe_api
+from billing import backfill, endpoints, examining, sources, stripe_api
 from billing import selectors as billing
 from billing.models import StripeSource
 from dashboard import setup_steps
@@ -235,10 +235,20 @@ def _mend(source: StripeSource, request: HttpRequest, now: datetime) -> str:
     return "The endpoint sends everything that we read."
 
 
+def _history(source: StripeSource, request: HttpRequest, now: datetime) -> str:
+    """Owe the reading of Stripe's lists, or have the one that stopped go on."""
+    last = billing.backfill_progress(source.pk)
+    if last is not None and backfill.try_again(last.pk, now=now):
+        return "Reading goes on where it stopped, within half a minute."
+    backfill.start(source.pk, by=request.user.get_username(), now=now)
+    return "Reading begins within half a minute, and goes on by itself."
+
+
 ACTIONS: dict[str, Callable[[StripeSource, HttpRequest, datetime], str]] = {
     "check": _check,
     "key": _key,
     "secret": _secret,
     "create": _create,
     "mend": _mend,
+    "history": _history,
 }

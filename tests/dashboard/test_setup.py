@@ -13,7 +13,8 @@ from django.utils import timezone
 from billing import examining, refusals, sources, webhook
 from billing.models import StripeSource
 from dashboard.roles import Role
-from tests.builders import as_bytes, event, sign, subscription
+from config import pipeline
+from tests.builders import as_bytes, customer, event, sign, subscription
 from tests.dashboard.test_pages import page_of, text_of
 from tests.fakes.stripe import FakeStripe
 
@@ -186,3 +187,36 @@ def test_each_fault_of_stripes_side_is_named_in_words(admin, stripe, breaks, sai
     shown = press(admin, "check")
 
     assert said in shown and "To mend" in shown
+
+
+# ---- history ----
+
+
+def read_lists() -> None:
+    """Do what a worker does when the reading is due."""
+    while pipeline.drain_listings().is_ours:
+        pass
+
+
+def test_history_is_read_by_a_button_and_proven_complete(admin, stripe):
+    stripe.add(customer("cus_1", livemode=True))
+    stripe.add(subscription("sub_1", livemode=True))
+    admin.post(URL, FORM)
+    press(admin, "create")
+
+    assert "Reading begins within half a minute" in press(admin, "history")
+    assert "Reading Stripe's lists" in text_of(admin.get(URL))
+    read_lists()
+
+    shown = text_of(admin.get(URL))
+    assert "were listed and every one of them is kept" in shown
+    assert "MRR stands: the overview shows it." in shown
+
+
+def test_a_list_that_stripe_refuses_is_named_and_read_again(admin, stripe):
+    admin.post(URL, FORM)
+    stripe.add_key(KEY, READS - {"payout_read"})
+    press(admin, "history")
+    read_lists()
+
+    assert "Not every list could be read: payouts (missing_permission)" in text_of(admin.get(URL))
