@@ -39,6 +39,14 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 Tell = Callable[[Listing], None]
 
 
+def _nobody_to_wake() -> None:
+    pass
+
+
+# Has the workers look at once whether something is to be read; without it the sweep finds it within half a minute.
+wake: Callable[[], None] = _nobody_to_wake
+
+
 def start(
     source_pk: int,
     *,

@@ -10,11 +10,12 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         import warnings
 
-        from billing import webhook
+        from billing import backfill, webhook
         from config import machine as our_machine
         from config.nudge import nudge
         from dashboard import machine
 
         warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # no collectstatic needed
         webhook.after_keep = lambda: nudge("inbox")
+        backfill.wake = lambda: nudge("listings")
         machine.look = our_machine.look

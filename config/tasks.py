@@ -16,7 +16,8 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from billing import catch_up as catching
-from billing import refusals
+from billing import examining, refusals
+from billing import selectors as billing
 from config import due, pipeline, recounting, repricing
 from config.nudge import Lane, enqueue, nudge
 from crm import accounts, assessing, choices, connections, converted, drift, matching, patrol, shadow, writes
@@ -218,6 +219,12 @@ def keep_rates() -> None:
             log.info("rates_not_fetched", reason=str(error))
     if converted.owe_again(now=timezone.now()):
         nudge("outbox")
+
+
+def check_sources() -> None:
+    """Ask Stripe once a day whether keys still read what they must and endpoints are still on."""
+    for source in billing.sources():
+        examining.refresh(source.pk, now=timezone.now())
 
 
 def clear_old() -> None:

@@ -98,3 +98,12 @@ def test_a_key_that_does_not_fit_is_found_before_the_next_delivery(settings: pyt
     (found,) = [check for check in json.loads(out.getvalue())["checks"] if check["check"] == "keys"]
     assert not found["ok"]
     assert "FIELD_ENCRYPTION_KEYS" in found["cure"]
+
+
+def test_sources_are_looked_at_each_day_without_anybody_asking() -> None:
+    source = StripeSource.objects.create(slug="main", label="Main")
+
+    tasks.check_sources()
+
+    source.refresh_from_db()
+    assert source.checked_at is not None and source.checks[0]["code"] == "no_api_key"
