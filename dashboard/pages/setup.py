@@ -236,13 +236,10 @@ def _mend(source: StripeSource, request: HttpRequest, now: datetime) -> str:
 
 
 def _history(source: StripeSource, request: HttpRequest, now: datetime) -> str:
-    """Owe the reading of Stripe's lists, or have the one that stopped go on."""
-    last = billing.backfill_progress(source.pk)
-    goes_on = last is not None and backfill.try_again(last.pk, now=now)
-    if not goes_on:
-        backfill.start(source.pk, by=request.user.get_username(), now=now)
+    """Owe the reading of Stripe's lists; one that is not finished goes on where it stopped."""
+    backfill.start(source.pk, by=request.user.get_username(), now=now)
     backfill.wake()
-    return "Reading goes on where it stopped." if goes_on else "Reading begins, and goes on by itself."
+    return "Reading begins, and goes on by itself."
 
 
 ACTIONS: dict[str, Callable[[StripeSource, HttpRequest, datetime], str]] = {
