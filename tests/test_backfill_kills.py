@@ -15,7 +15,7 @@ import pytest
 from tests import builders
 from tests.builders import DAY
 from tests.fakes.stripe import FakeStripe
-from tests.test_kills import manage, wait_until
+from tests.installations import manage, wait_until
 
 ROOT = Path(__file__).parent.parent
 KEY = "rk_live_0123456789"

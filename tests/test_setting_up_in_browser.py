@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +18,9 @@ from tests.builders import customer, event, item, price, subscription
 from tests.fakes.front import Front
 from tests.fakes.salesforce import FakeSalesforce
 from tests.fakes.stripe import FakeStripe
-from tests.test_browser import free_port, listens, shoot
+from tests.installations import ROOT, environment, free_port
+from tests.test_browser import shoot
 
-ROOT = Path(__file__).parent.parent
 KEY = "rk_live_0123456789"
 NAME, PASSWORD = "maya", "correct horse battery"
 READS = {f"{right.name}_read" for right in RIGHTS}
@@ -59,25 +57,20 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
         front.target_port = port
         salesforce.app.redirect_uris = (f"{front.url}/salesforce/callback/",)
         salesforce.set_up.polls = 0
-        environment = {
-            **os.environ,
-            "DATA_DIR": str(folder),
-            "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "REQUESTS_CA_BUNDLE": salesforce.ca_file,
-            "STRIPE_API_BASE": stripe.url,
-            "BASE_URL": front.url,
-            "EMAIL_URL": "consolemail://",
-            "LOG_LEVEL": "CRITICAL",
-        }
+        made = environment(
+            folder,
+            REQUESTS_CA_BUNDLE=str(salesforce.ca_file),
+            STRIPE_API_BASE=stripe.url,
+            BASE_URL=front.url,
+            EMAIL_URL="consolemail://",
+            LOG_LEVEL="CRITICAL",
+        )
         words = [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "1"]
         with (folder / "log").open("w") as log:
-            serve = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            serve = subprocess.Popen(words, cwd=ROOT, env=made, stdout=log, stderr=log)
         try:
             until = time.monotonic() + 120
-            while not (found := re.search(r"https://\S+\?code=\S+\n", (folder / "log").read_text())) or not listens(
-                port
-            ):
+            while not (found := re.search(r"https://\S+\?code=\S+\n", (folder / "log").read_text())):
                 assert time.monotonic() < until, (folder / "log").read_text()[-3000:]
                 time.sleep(0.1)
             yield Install(front.url, found[0].strip(), front, stripe, salesforce)
