@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import Max
 
-from billing import listings
+from billing import backfill, listings
 from billing.backfill import DAYS, EARLIEST
 from billing.models import Listing, ListingState, Origin, Purpose, StripeEvent, StripeSource
 from billing.resources import CAUGHT_UP, EVENTS, RECOUNTED, UNDELIVERED
@@ -15,6 +16,18 @@ from billing.resources import CAUGHT_UP, EVENTS, RECOUNTED, UNDELIVERED
 RETRIED: Final = timedelta(days=3)  # for so long Stripe itself tries to deliver an event
 ON_ITS_WAY: Final = timedelta(minutes=5)  # what was made since may still be delivered
 OVERLAP: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a restore left open at a source, and the listing that fills it."""
+
+    source_slug: str
+    listing: Listing | None
+
+    @property
+    def is_filled(self) -> bool:
+        return self.listing is not None and self.listing.state == ListingState.DONE
 
 
 def start(source: StripeSource, *, by: str, now: datetime) -> Listing:
@@ -46,6 +59,29 @@ def start_recount(source: StripeSource, *, by: str, now: datetime) -> Listing:
     spans = dict.fromkeys(RECOUNTED, (EARLIEST, watermark))
     spans[EVENTS] = (int(events_from.timestamp()), watermark)
     return listings.add(source.pk, Purpose.RECOUNT, spans, by=by, since=events_from, now=now)
+
+
+def start_gap(source: StripeSource, *, made_at: datetime, by: str, now: datetime) -> Listing:
+    """Owe the events that a restored database has forgotten: all that were made since its backup of `made_at`.
+
+    Some were made before it and delivered after: Stripe's days of trying are added. Its list of events ends after
+    thirty days; for a longer gap the objects are read, too, as they stand now.
+    """
+    since = made_at - RETRIED
+    oldest = now - timedelta(days=DAYS)
+    if since < oldest:
+        backfill.start(source.pk, by=by, since=since, now=now)
+    spans = {EVENTS: (int(max(since, oldest).timestamp()), int(now.timestamp()))}
+    return listings.add(source.pk, Purpose.RESTORED, spans, by=by, since=since, now=now)
+
+
+def gaps() -> list[Gap]:
+    """Return how far the reading of each source is that a restore owed last; one that cannot be asked has none."""
+    found = []
+    for source in StripeSource.objects.order_by("slug"):
+        listing = Listing.objects.filter(source=source, purpose=Purpose.RESTORED).order_by("-pk").first()
+        found.append(Gap(source.slug, listing))
+    return found
 
 
 def sources() -> list[StripeSource]:

@@ -11,6 +11,7 @@ class Purpose(models.TextChoices):
     DRY_RUN = "dry_run"
     RECOUNT = "recount"
     CATCH_UP = "catch_up"
+    RESTORED = "restored"
 
 
 class ListingState(models.TextChoices):

@@ -27,6 +27,7 @@ JOBS = (
     Job("keep books", "config.tasks.keep_books", minutes=1),
     Job("read accounts", "config.tasks.read_accounts", minutes=1),
     Job("compare shadow", "config.tasks.compare_shadow", minutes=10),
+    Job("finish restore", "config.tasks.finish_restore", minutes=1),
     Job("catch up", "config.tasks.catch_up", cron="25 * * * *"),
     Job("recount", "config.tasks.recount", cron="50 1 * * *"),
     Job("find drift", "config.tasks.find_drift", cron="40 1 * * *"),

@@ -19,8 +19,9 @@ from billing import catch_up as catching
 from billing import examining, refusals
 from billing import selectors as billing
 from config import due, pipeline, recounting, repricing
+from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
-from crm import accounts, assessing, choices, connections, converted, drift, matching, patrol, shadow, writes
+from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow, writes
 from crm.channels.kinds import ChannelError
 from mrr import check, ecb, fx, seals
 from mrr.days import day_of
@@ -185,6 +186,12 @@ def catch_up() -> None:
     for source in catching.sources():
         catching.start(source, by="schedule", now=timezone.now())
     run_listings()
+
+
+def finish_restore() -> None:
+    """Let Salesforce go again after a restore, as soon as all was read anew and nothing there is newer."""
+    if holding.reason_of(catching_up.BY) is not None:
+        catching_up.finish(now=timezone.now())
 
 
 def recount() -> None:

@@ -10,7 +10,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Greatest
 
 from crm.channels.salesforce import bulk
-from crm.models import Message, SalesforceOrg, SyncRecord, WorkState
+from crm.models import Message, Mode, SalesforceOrg, SyncRecord, WorkState
 from crm.outbox import SALESFORCE
 
 log = structlog.get_logger(__name__)
@@ -23,8 +23,9 @@ def hold_all(reason: str, *, by: str, now: datetime, is_restored: bool = False) 
 
     Events go on being processed and Accounts read: what is owed waits in its newest state. Who holds a second time
     changes nothing but the reason. `is_restored` says that the database is older than what Salesforce holds: then all
-    that was ever written is owed again whatever we believe stands there, Bulk jobs of then are forgotten, and a post
-    is looked for before it is made. `by` is a username, or what held it.
+    that was ever written is owed again whatever we believe stands there, Bulk jobs of then are forgotten, a post is
+    looked for before it is made, and nobody is told of what was true before `now`, for they were told. `by` is a
+    username, or what held it.
     """
     with transaction.atomic():
         org = SalesforceOrg.objects.order_by("pk").select_for_update().first()
@@ -34,6 +35,8 @@ def hold_all(reason: str, *, by: str, now: datetime, is_restored: bool = False) 
         org.held_because, org.held_by = reason[:REASON_LENGTH], by
         org.save(update_fields=["held_since", "held_because", "held_by"])
         if is_restored:
+            org.live_since = now if org.mode == Mode.LIVE else None
+            org.save(update_fields=["live_since"])
             _distrust_what_was_sent(now=now)
     log.warning("salesforce writes held", by=by, reason=org.held_because)
     return True
@@ -60,3 +63,14 @@ def _distrust_what_was_sent(*, now: datetime) -> None:
     )
     told = Message.objects.filter(channel=SALESFORCE, state=WorkState.WAITING)
     told.update(attempts=Greatest(F("attempts"), 1))  # from the second try on, the channel looks before it posts
+    lost = Message.objects.exclude(channel=SALESFORCE).filter(state=WorkState.WAITING)
+    lost.update(state=WorkState.DROPPED, error_code="restored", error="It may have been told before the restore.")
+
+
+def reason_of(by: str) -> str | None:
+    """Return why `by` holds all writes, None when it does not hold them."""
+    return (
+        SalesforceOrg.objects.filter(held_since__isnull=False, held_by=by)
+        .values_list("held_because", flat=True)
+        .first()
+    )

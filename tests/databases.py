@@ -68,9 +68,15 @@ def living_in(url: str) -> Iterator[None]:
         statements._vendor.cache_clear()
 
 
+def environment(url: str, folder: Path) -> dict[str, str]:
+    """Return the environment of a process that lives in a database."""
+    made = {**os.environ, "DATABASE_URL": url, "DATA_DIR": str(folder), "LOG_LEVEL": "ERROR"}
+    return made | {"DJANGO_SETTINGS_MODULE": "config.settings"}
+
+
 def _migrate(url: str, folder: Path) -> None:
-    environment = {**os.environ, "DATABASE_URL": url, "DATA_DIR": str(folder), "LOG_LEVEL": "ERROR"}
-    environment["DJANGO_SETTINGS_MODULE"] = "config.settings"
     code = "import django; django.setup(); from config import install; install.bring_up_to_date()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(url, folder), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -73,10 +73,11 @@ class Table:
 def all_tables() -> list[Table]:
     """Return every table that a backup holds, as the models say, by name."""
     found = {model._meta.db_table: model for model in apps.get_models(include_auto_created=True)}
-    return [_table(found[name]) for name in sorted(found.keys() - LEFT_OUT)]
+    return [of(found[name]) for name in sorted(found.keys() - LEFT_OUT)]
 
 
-def _table(model: type[models.Model]) -> Table:
+def of(model: type[models.Model]) -> Table:
+    """Return the table of a model, its key first."""
     fields = sorted(model._meta.concrete_fields, key=lambda field: not field.primary_key)
     return Table(model._meta.db_table, tuple((str(field.column), _kind(field)) for field in fields))
 

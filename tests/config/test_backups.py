@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db import connection, connections
+from django.db import connections
 from django.db.utils import DatabaseError
 from django.utils import timezone
 
@@ -23,57 +22,10 @@ from billing.models import StripeEvent
 from config.backups import archive, restoring, tables, writing
 from mrr import fingerprints, seals
 from mrr.models import LedgerEntry
-from tests.conftest import POSTGRES_URL
-from tests.databases import drop_postgres, living_in, migrated_postgres, new_postgres
+from tests.databases import living_in
 from tests.scenario import Scenario
 
-Place = Callable[[str], str]
-
 pytestmark = pytest.mark.django_db  # the test run's own database is made, and copied
-
-
-@pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory, django_db_setup, django_db_blocker) -> Path:
-    """An SQLite file with every table: a copy of the test run's own database, or made anew."""
-    path = tmp_path_factory.mktemp("empty") / "ledger.sqlite3"
-    with django_db_blocker.unblock():
-        if connection.vendor == "sqlite":
-            connection.ensure_connection()
-            with sqlite3.connect(path) as copy:
-                connection.connection.backup(copy)
-        else:
-            from tests.databases import migrated_sqlite
-
-            migrated_sqlite(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def empty_postgres(tmp_path_factory) -> Iterator[str]:
-    """The name of a PostgreSQL database with every table, to be copied."""
-    url = migrated_postgres(POSTGRES_URL, tmp_path_factory.mktemp("keys"))
-    yield url.rpartition("/")[2]
-    drop_postgres(POSTGRES_URL, url)
-
-
-@pytest.fixture
-def place(request, tmp_path, empty_sqlite) -> Iterator[Place]:
-    """Make migrated databases without rows, by kind; they are gone after the test."""
-    made: list[str] = []
-
-    def new(kind: str) -> str:
-        if kind == "sqlite":
-            path = tmp_path / f"{len(made)}.sqlite3"
-            shutil.copy(empty_sqlite, path)
-            made.append(f"sqlite:///{path}")
-        else:
-            made.append(new_postgres(POSTGRES_URL, template=request.getfixturevalue("empty_postgres")))
-        return made[-1]
-
-    yield new
-    for url in made:
-        if url.startswith("postgres"):
-            drop_postgres(POSTGRES_URL, url)
 
 
 def a_company() -> Scenario:

@@ -73,6 +73,13 @@ def changed_by_others(
     yield from _read(client, mapped, sobject, names, " AND ".join(conditions), with_deleted=with_deleted)
 
 
+def changed_since(
+    client: Client, mapped: FieldMap, sobject: str, names: Sequence[str], *, since: datetime
+) -> Iterator[There]:
+    """Yield the living records that anybody changed since a moment, ourselves too."""
+    yield from _read(client, mapped, sobject, names, f"SystemModstamp >= {since:%Y-%m-%dT%H:%M:%SZ}")
+
+
 def has_any(client: Client, sobject: str) -> bool:
     """Say whether there is any record of an object. One call."""
     return next(iter(client.query(f"SELECT Id FROM {sobject} LIMIT 1")), None) is not None  # noqa: S608  # SOQL
