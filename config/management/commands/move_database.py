@@ -17,8 +17,8 @@ class Command(BaseCommand):
     help = (
         "Copy everything into another, empty database, as from SQLite to PostgreSQL, and prove it there: every row, "
         "the append-only rules, the chain and the fingerprint. Stop serve before. Whole or not at all; this database "
-        "stays as it is. Afterwards set DATABASE_URL, SECRET_KEY and FIELD_ENCRYPTION_KEYS and start serve. Exit 1 when "
-        "the new database is not to be used."
+        "stays as it is. Then set DATABASE_URL, SECRET_KEY and FIELD_ENCRYPTION_KEYS, and start serve. Exit 1 when the "
+        "new database is not to be used."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

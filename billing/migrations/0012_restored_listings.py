@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0010_forgetting"),
+        ("billing", "0011_secrets_and_keys"),
     ]
 
     operations = [
