@@ -71,7 +71,7 @@ def compare(source_pk: int, name: str, objects: Iterable[Json], *, asked: int) -
         row = known.get(mention.key[1])
         if row is None or row["version_at"] is None:
             new.append(mention)
-        elif (name == "coupon" and mention.key not in whole) or _is_end_alone(name, mention, row):
+        elif (name == "coupon" and mention.key not in whole) or _tells_of_before(name, mention, row):
             differ.append(mention)
         elif row["version_at"] < asked and (names := _differing(kind, mention, row)):
             differ.append(mention)
@@ -106,9 +106,9 @@ def take(compared: Compared) -> Taken:
     return Taken(compared.same + kept, applied.touched, applied.missing)
 
 
-def _is_end_alone(name: str, mention: Mention, row: Columns) -> bool:
-    """An end that events alone told of: that Stripe lists the subscription says that there was a life before it."""
-    if name != "subscription" or mention.row.state.status != "canceled":
+def _tells_of_before(name: str, mention: Mention, row: Columns) -> bool:
+    """What only events told of so far, and Stripe's list says more of: a life before the end, a schedule's past."""
+    if name != "subscription" or not (mention.row.state.status == "canceled" or mention.row.schedule):
         return False
     return bool(row["version_at"] < mention.created and not row["version_event"].startswith(kinds.FETCH_PREFIX))
 

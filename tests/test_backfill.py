@@ -220,6 +220,34 @@ def test_an_end_that_an_event_told_of_has_a_life_before_it_once_it_is_listed(sce
     assert [(row[2], int(row[1].timestamp())) for row in books()] == [("new", JAN), ("churn", NOW - DAY)]
 
 
+@pytest.mark.parametrize("is_event_first", [True, False])
+def test_past_phases_of_a_schedule_are_history(scenario, stripe, is_event_first):
+    begun, stepped = NOW - 200 * DAY, NOW - 80 * DAY
+    low, high = builders.price("price_low", amount=1000), builders.price("price_high", amount=2500)
+    for price in (low, high):
+        stripe.add(price | {"livemode": True})
+    sub = builders.subscription(items=[builders.item(sold=high)], at=begun, schedule="sub_sched_1", livemode=True)
+    phases = [
+        {"start_date": start, "end_date": end, "currency": "usd", "items": [{"price": price["id"], "quantity": 1}]}
+        for start, end, price in ((begun, stepped, low), (stepped, NOW + 90 * DAY, high))
+    ]
+    schedule = {"id": "sub_sched_1", "object": "subscription_schedule", "created": begun, "customer": "cus_1",
+                "subscription": "sub_1", "status": "active", "end_behavior": "release", "phases": phases}  # fmt: skip
+    stripe.add_all([builders.customer(at=begun, livemode=True), sub, schedule])
+    renamed = builders.event("customer.subscription.updated", sub, at=NOW - DAY, before={"metadata": {}}, livemode=True)
+
+    if is_event_first:
+        scenario.arrives([renamed])
+    run()
+    if not is_event_first:
+        scenario.arrives([renamed])
+
+    assert [(row[2], row[3], int(row[1].timestamp()), row[5]) for row in books()] == [
+        ("new", "subscribed", begun, 10**9),
+        ("expansion", "price_change", stepped, 15 * 10**8),
+    ]
+
+
 # ---- interrupted, slowed down ----
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from billing.facts import Facts, Phase, Plan, PlannedItem
-from billing.layouts import Item, SubscriptionState
+from billing.facts import Facts, Phase, Plan
+from billing.layouts import SubscriptionState
+from mrr.engine.phases import items_of
 from mrr.engine.policy import MetricPolicy
 from mrr.engine.timeline import Known
 from mrr.engine.worth import Gap, OnceSeen, total, worth
@@ -95,28 +96,7 @@ def _phase_worth(
     phase: Phase, currency: str, at: int, facts: Facts, policy: MetricPolicy
 ) -> tuple[int, tuple[Gap, ...]]:
     unknown = tuple([Gap("planned_price_unknown", "", item.price) for item in phase.items if not item.interval])
-    items = tuple([item for place, each in enumerate(phase.items) for item in _items(each, place, currency)])
+    items = items_of(phase, currency)
     state = SubscriptionState(status="active", currency=currency, items=items, started_at=at, discounts=phase.discounts)
     found, gaps = worth(state, at, since=at, facts=facts, policy=policy, once=OnceSeen())
     return total(found), (*unknown, *gaps)
-
-
-def _items(planned: PlannedItem, place: int, currency: str) -> Iterator[Item]:
-    """Read a phase's item as a subscription's; one whose price is not known is left out."""
-    if planned.interval:
-        yield Item(
-            id=f"{place}",
-            price=planned.price,
-            product=planned.product,
-            currency=currency,
-            quantity=planned.quantity,
-            interval=planned.interval,
-            interval_count=planned.interval_count,
-            usage_type=planned.usage_type,
-            billing_scheme=planned.billing_scheme,
-            unit_amount_decimal=planned.unit_amount_decimal,
-            tiers_mode=planned.tiers_mode,
-            divide_by=planned.divide_by,
-            round=planned.round,
-            discounts=planned.discounts,
-        )

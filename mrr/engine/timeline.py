@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from billing.facts import FETCHED, CustomerDiscount, Facts, Ruling
+from billing.facts import FETCHED, CustomerDiscount, Facts, Plan, Ruling
 from billing.layouts import SubscriptionState
+from mrr.engine.phases import gone_by
 from mrr.engine.policy import ChurnAt, MetricPolicy, Pauses, StartsOn
 from mrr.engine.terms import Terms
 from mrr.engine.worth import Gap, OnceSeen, total, worth
@@ -81,7 +82,8 @@ def timeline(
 ) -> Timeline:
     """Tell one subscription's life from its steps in their true order."""
     telling = _Telling(subscription_id, facts, policy, as_of)
-    held = _held(steps)
+    plan = next((each for each in facts.plans if each.subscription == subscription_id), None)
+    held = _held(steps, plan)
     for place, (state, at, step) in enumerate(held):
         until = held[place + 1][1] if place + 1 < len(held) else None
         telling.enter(state, at, step)
@@ -101,10 +103,10 @@ def counts(state: SubscriptionState) -> bool:
 # ---- which state stood when ----
 
 
-def _held(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
+def _held(steps: Sequence[Step], plan: Plan | None) -> list[tuple[SubscriptionState, int, Step]]:
     """Return each known state with the time it became true; what was said of the time after its end is void."""
     held: list[tuple[SubscriptionState, int, Step]] = []
-    for state, at, step in _states(steps):
+    for state, at, step in _states(steps, plan):
         if state.ended_at is not None and state.ended_at < at:
             at = state.ended_at
             held = [known for known in held if known[1] <= at]
@@ -112,15 +114,17 @@ def _held(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
     return held
 
 
-def _states(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
+def _states(steps: Sequence[Step], plan: Plan | None) -> list[tuple[SubscriptionState, int, Step]]:
     """Return each known state with the time it was told for.
 
     The earliest known state began at the subscription's start (after a trial: at its end) if it counts. When the first
     event seen is not the creation, the state before it is rebuilt from its previous attributes. What Stripe's lists
     show and had ended when we first heard of it counted from its start to its end, as it was when it ended; an event
-    of an end alone does not say that there was anything before.
+    of an end alone does not say that there was anything before. What its schedule's phases say of the time before the
+    first event is taken likewise.
     """
     first = steps[0]
+    is_listed = any(step.event_type == FETCHED for step in steps)
     found: list[tuple[SubscriptionState, int, Step]] = []
     if first.before is not None and not first.event_type.endswith(".created"):
         earliest = first.before
@@ -128,10 +132,13 @@ def _states(steps: Sequence[Step]) -> list[tuple[SubscriptionState, int, Step]]:
         found.append((first.state, first.created, first))
     else:
         state = first.state
-        is_listed = any(step.event_type == FETCHED for step in steps)
         if is_listed and (lived := _while_it_lasted(state)) is not None:
             found.append((lived, _start(lived), first))
         found.append((state, min(_start(state), first.created) if counts(state) else first.created, first))
+    if plan is not None and is_listed and counts(found[0][0]) and not first.event_type.endswith(".created"):
+        earliest, since, _ = found[0]
+        earlier = gone_by(plan, earliest, since=since, until=first.created)
+        found[:1] = [(state, at, first) for state, at in earlier]
     found += [(step.state, step.created, step) for step in steps[1:]]
     return found
 
