@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
@@ -64,6 +64,13 @@ def reopen(source_pk: int, purpose: Purpose, *, now: datetime) -> None:
         )
 
 
+def forget_old(*, now: datetime) -> int:
+    """Delete catch-ups, recounts and dry runs that ended long ago, with what they found; backfills stay."""
+    ended = Listing.objects.filter(state__in=OVER, started_at__lt=now - KEPT).exclude(purpose=Purpose.BACKFILL)
+    return ended.delete()[0]
+
+
+KEPT: Final = timedelta(days=90)
 OVER: Final = (ListingState.DONE, ListingState.STOPPED)
 
 
@@ -171,7 +178,8 @@ class Progress:
         return ready
 
     def is_over(self) -> bool:
-        return not self.open
+        """Say whether nothing is left to read, by anybody."""
+        return not self.open and not ListingWindow.objects.filter(part__listing=self.listing).exists()
 
     def refuse(self, each: Open, *, code: str, error: str, now: datetime) -> None:
         """A list that Stripe does not give us is left out, and said to be."""

@@ -16,7 +16,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from billing import catch_up as catching
-from billing import examining, refusals
+from billing import examining, listings, refusals
 from billing import selectors as billing
 from config import due, pipeline, recounting, repricing
 from config.backups import catching_up
@@ -242,6 +242,7 @@ def clear_old() -> None:
     call_command("clearsessions")
     Task.objects.filter(stopped__lt=timezone.now() - timedelta(days=30)).delete()
     writes.forget_old(now=timezone.now())
+    listings.forget_old(now=timezone.now())
     refusals.clear_old(now=timezone.now())
 
 

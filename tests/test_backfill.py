@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from billing import backfill, selectors, sources, stripe_api
-from billing.models import Customer, Listing, Snapshot, StripeEvent, Subscription
+from billing.models import Customer, Listing, ListingWindow, Snapshot, StripeEvent, Subscription
 from crm.models import Message
 from mrr.models import LedgerEntry
 from tests import builders
@@ -306,6 +306,23 @@ def busiest(stripe: FakeStripe, match: str = "") -> int:
     """The most calls that came within any one second."""
     times = sorted(request.at for request in stripe.requests_to(match))
     return max(place - bisect_left(times, at - 1.0) + 1 for place, at in enumerate(times))
+
+
+def test_a_page_that_another_machine_has_stored_is_let_go(scenario, stripe):
+    """Both read the same window: the second finds it moved on, counts nothing, and does not call the lists read."""
+    company(stripe, 120)
+    listing = backfill.start(scenario.source.pk, by="test")
+    window = ListingWindow.objects.get(part__name="customers")
+
+    def read_by_another() -> bool:
+        ListingWindow.objects.filter(pk=window.pk).update(cursor="cus_00060")
+        return False
+
+    backfill.carry_on(listing, stop=read_by_another)
+    listing.refresh_from_db()
+
+    assert listing.state == "listing"
+    assert selectors.listing_row(listing.pk).parts[4].listed == 0
 
 
 def test_a_list_that_stripe_gives_up_on_waits_as_a_row_and_goes_on_later(scenario, stripe, monkeypatch):

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from billing import catch_up, selectors, sources
-from billing.models import Customer, Origin, StripeEvent, StripeSource, Subscription
+from billing.models import Customer, Listing, Origin, StripeEvent, StripeSource, Subscription
 from config import tasks
 from crm.models import Message
 from mrr.models import CustomerBalance
@@ -210,3 +210,13 @@ def test_both_run_by_the_clock_for_every_source_with_a_key(scenario, stripe):
     assert not Subscription.objects.exists()
     assert done[0] is not None
     assert done[0].started_at <= timezone.now()
+
+
+def test_old_readings_are_forgotten_but_the_backfill_stays(scenario, stripe):
+    run()
+    call_command("backfill", "acme", stdout=StringIO())
+    Listing.objects.update(started_at=timezone.now() - timedelta(days=91))
+
+    tasks.clear_old()
+
+    assert [listing.purpose for listing in Listing.objects.all()] == ["backfill"]
