@@ -154,6 +154,7 @@ class Open:
     resource: Resource
     window: Window
     is_asked: bool = False
+    turn: int = 0  # when it was asked last, counted in pages
     at_edge: frozenset[str] = frozenset()  # the objects of the second read last
 
 
@@ -165,17 +166,20 @@ class Progress:
         self.source = source
         self.windows_a_list = windows_a_list
         self.parts = {part.name: part for part in listing.parts.all()}
+        self.turn = 0
         self.named = listing.findings.count()
         self.open: dict[int, Open] = {}
         for row in ListingWindow.objects.filter(part__listing=listing).order_by("pk"):
             self._open(row, next(part for part in self.parts.values() if part.pk == row.part_id))
 
-    def take_ready(self) -> list[Open]:
-        """Return the windows whose next page may be asked for now."""
+    def take_ready(self, count: int) -> list[Open]:
+        """Return at most so many windows whose next page may be asked for now, those first that have waited longest."""
         ready = [each for each in self.open.values() if not each.is_asked and self._may_begin(each.resource)]
-        for each in ready:
-            each.is_asked = True
-        return ready
+        taken = sorted(ready, key=lambda each: each.turn)[:count]
+        for each in taken:
+            self.turn += 1
+            each.is_asked, each.turn = True, self.turn
+        return taken
 
     def is_over(self) -> bool:
         """Say whether nothing is left to read, by anybody."""

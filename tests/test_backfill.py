@@ -272,7 +272,7 @@ def test_however_often_it_is_interrupted_the_books_are_the_same_for_hardly_a_cal
 
     assert found["complete"]
     assert books("acme") == books(other.source.slug)
-    assert stripe.calls - calls <= calls + 5 * backfill.THREADS
+    assert stripe.calls - calls <= calls + 5 * backfill.AT_ONCE
 
 
 def interrupting(pages: int) -> backfill.Tell:
