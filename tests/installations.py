@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,16 +45,18 @@ def reported(environment: dict[str, str], *words: str) -> dict[str, Any]:
     return result
 
 
-def start(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
-    """Start a command, and leave it running."""
+def start(environment: dict[str, str], *words: str, out: IO[str] | None = None) -> subprocess.Popen[str]:
+    """Start a command, and leave it running; `out` takes what it prints."""
     command = [sys.executable, "manage.py", *words]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out or subprocess.DEVNULL, text=True)
 
 
 @contextmanager
-def served(environment: dict[str, str], port: int, *words: str) -> Iterator[subprocess.Popen[str]]:
+def served(
+    environment: dict[str, str], port: int, *words: str, out: IO[str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Run `serve` until the block ends; its web process answers on the port when the block begins."""
-    process = start(environment, "serve", "--bind", f"127.0.0.1:{port}", *words)
+    process = start(environment, "serve", "--bind", f"127.0.0.1:{port}", *words, out=out)
     try:
         wait_until(lambda: process.poll() is not None or answers(port), 120)
         assert process.poll() is None, "the server ended"

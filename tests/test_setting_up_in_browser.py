@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from tests.builders import customer, event, item, price, subscription
 from tests.fakes.front import Front
 from tests.fakes.salesforce import FakeSalesforce
 from tests.fakes.stripe import FakeStripe
-from tests.installations import ROOT, environment, free_port
+from tests.installations import environment, free_port, served
 from tests.test_browser import shoot
 
 KEY = "rk_live_0123456789"
@@ -49,13 +48,13 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
+def install(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Install]:
     folder, port = tmp_path_factory.mktemp("install"), free_port()
+    shutil.copy(migrated_sqlite, folder)
     stripe = FakeStripe(key=KEY, livemode=True)
     salesforce = FakeSalesforce(package=False)
-    with Front() as front, stripe, salesforce:
+    with Front() as front, stripe, salesforce, (folder / "printed").open("w+") as out:
         front.target_port = port
-        salesforce.app.redirect_uris = (f"{front.url}/salesforce/callback/",)
         salesforce.set_up.polls = 0
         made = environment(
             folder,
@@ -65,18 +64,10 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
             EMAIL_URL="consolemail://",
             LOG_LEVEL="CRITICAL",
         )
-        words = [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "1"]
-        with (folder / "log").open("w") as log:
-            serve = subprocess.Popen(words, cwd=ROOT, env=made, stdout=log, stderr=log)
-        try:
-            until = time.monotonic() + 120
-            while not (found := re.search(r"https://\S+\?code=\S+\n", (folder / "log").read_text())):
-                assert time.monotonic() < until, (folder / "log").read_text()[-3000:]
-                time.sleep(0.1)
-            yield Install(front.url, found[0].strip(), front, stripe, salesforce)
-        finally:
-            serve.send_signal(signal.SIGTERM)
-            serve.wait(timeout=20)
+        with served(made, port, "--web", "1", "--workers", "1", out=out):
+            found = re.search(r"https://\S+\?code=\S+", (folder / "printed").read_text())
+            assert found, "serve printed no link"
+            yield Install(front.url, found[0], front, stripe, salesforce)
 
 
 def has_three_subscribers(stripe: FakeStripe) -> None:

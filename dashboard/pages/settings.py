@@ -25,6 +25,7 @@ SETTINGS = (
     Setting("Set up", "dashboard:setup", "flag", "Stripe sources, their keys and endpoints, step by step."),
     Setting("Users", "dashboard:users", "users", "Who may sign in, and what each may do."),
     Setting("Salesforce", "dashboard:salesforce", "plug", "The connection, and what the org lacks."),
+    Setting("Salesforce rules", "dashboard:salesforce_rules", "bell", "Opportunities, payment tasks, who is told."),
     Setting("Mapping", "dashboard:salesforce_mapping", "git-branch", "The org's own names for our fields."),
 )
 

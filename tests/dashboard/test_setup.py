@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.utils import timezone
 from billing import examining, refusals, sources, webhook
 from billing.models import StripeSource
 from config import pipeline
+from crm.models import SalesforceOrg
 from dashboard.roles import Role
 from tests.builders import as_bytes, customer, event, sign, subscription
 from tests.dashboard.test_pages import page_of, text_of
@@ -187,6 +189,26 @@ def test_each_fault_of_stripes_side_is_named_in_words(admin, stripe, breaks, sai
     shown = press(admin, "check")
 
     assert said in shown and "To mend" in shown
+
+
+def org(**fields: Any) -> None:
+    SalesforceOrg.objects.create(instance_url="https://acme.my.salesforce.com", **fields)
+
+
+def test_an_app_that_salesforce_does_not_know_yet_is_named_with_its_time(admin):
+    org(app_known_by=timezone.now() + timedelta(minutes=8))
+
+    assert "Salesforce does not know the app yet. A new app takes up to ten minutes" in press(admin, "check")
+
+
+def test_a_field_that_may_not_be_written_is_named_with_its_cure(admin):
+    text = "Account.MRR__c is hidden from the integration user by field-level security."
+    finding = {"sobject": "Account", "field": "MRR__c", "code": "field_hidden", "text": text, "is_remark": False}
+    org(api_version="65.0", checked_at=timezone.now(), findings=[finding])
+
+    shown = press(admin, "check")
+
+    assert text in shown and "Deploy what is missing on the Salesforce page" in shown
 
 
 # ---- history ----
