@@ -72,6 +72,9 @@ def _words(job: Planned) -> str:
     if not job.cron:
         return "each minute" if job.minutes == 1 else f"every {job.minutes} minutes"
     minute, hour, *_ = job.cron.split()
+    hours = [f"{one:0>2}" for one in hour.split(",")]
+    if minute.startswith("*/"):
+        return f"every {minute.removeprefix('*/')} minutes in the hours {' and '.join(hours)} UTC"
     if hour.startswith("*"):
         return f"every {hour.removeprefix('*/')} hours" if "/" in hour else "each hour"
-    return f"daily at {' and '.join(f'{one:0>2}:{minute:0>2}' for one in hour.split(','))} UTC"
+    return f"daily at {' and '.join(f'{one}:{minute:0>2}' for one in hours)} UTC"

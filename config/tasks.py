@@ -23,6 +23,7 @@ from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
 from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow, writes
 from crm.channels.kinds import ChannelError
+from dashboard.models import JobRun
 from mrr import check, ecb, fx, seals
 from mrr.days import day_of
 from mrr.engine.rates import Origin
@@ -146,7 +147,9 @@ def sweep() -> None:
 def beat() -> None:
     """Show that tasks reach a worker and are run. A task that takes longer than 20 s calls this as it goes."""
     marks.beat()
-    cache.set(due.BEAT_KEY, timezone.now().isoformat(), timeout=None)
+    now = timezone.now()
+    cache.set(due.BEAT_KEY, now.isoformat(), timeout=None)
+    JobRun.objects.update_or_create(name="beat", defaults={"started_at": now, "ended_at": now, "went_well_at": now})
 
 
 def keep_books() -> None:

@@ -131,6 +131,11 @@ WORK: Final[Help] = {
         "People are not told of what happened before.",
         "Nothing to do: the figures and records hold it all the same.",
     ),
+    "restored": (
+        "Perhaps told before the restore",
+        "The database was restored from a backup, and people may have been told of this between the backup and then.",
+        "Nothing to do: nobody is told twice. The figures and records hold it all the same.",
+    ),
     "no_entry": (
         "No such entry",
         "The ledger has no entry of this key.",

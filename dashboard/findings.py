@@ -78,7 +78,8 @@ def of_machine(machine: Machine, *, now: datetime) -> Iterator[Finding]:
 
 def of_source(found: billing.SourceHealth, *, now: datetime) -> Iterator[Finding]:
     """Say what is wrong with a source: its deliveries, key, endpoint, what is parked or still to be read."""
-    slug, setup = found.row.slug, reverse("dashboard:setup")
+    slug = found.row.slug
+    setup = f"{reverse('dashboard:setup')}#source-{slug}"
     for one in (found.last_delivery, *found.checks):
         if one.state != State.OK and one.code != "no_api_key":  # what lacks the key says so below
             severity: Severity = "remark" if one.state == State.TODO else "warn"

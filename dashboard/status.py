@@ -15,14 +15,14 @@ from dashboard import formats
 from dashboard.models import JobRun
 from dashboard.parts import Band
 
-# Scheduled each minute; the scheduler looks twice a minute and a drain may go before.
+# `serve` asks for a beat every 10 s, the scheduler each minute; a drain may go before.
 SILENT: Final = timedelta(minutes=3)
 BEHIND: Final = timedelta(minutes=1)
 BEAT: Final = "beat"
 
 
 def last_beat() -> QuerySet[Any, Any]:
-    """Return when a worker last ran the job that only shows that jobs run, to be read within another query."""
+    """Return when a worker last ran the task that only shows that tasks run, to be read within another query."""
     return JobRun.objects.filter(name=BEAT).values("went_well_at")
 
 

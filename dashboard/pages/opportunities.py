@@ -75,6 +75,7 @@ class QuestionCard:
     lines: tuple[OpportunityLine, ...]
     next_pk: int | None
     place: int
+    code: str
 
 
 def questions(request: HttpRequest, tabs: Sequence[Choice]) -> HttpResponse:
@@ -226,6 +227,7 @@ def _card(
         tuple(lines),
         following.record_pk if following else None,
         place + 1,
+        row.code,
     )
 
 

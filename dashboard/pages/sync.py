@@ -69,6 +69,7 @@ class RecordLine:
     is_compared: bool
     is_new: bool
     kept: str
+    code: str
 
     @property
     def may_be_retried(self) -> bool:
@@ -235,6 +236,7 @@ def _line(row: crm.SyncRow, connection: crm.Connection | None, *, sees: bool, ma
         row.there_at is not None,
         row.there_at is not None and not row.before,
         ", ".join(sorted(row.accepted)),
+        row.error_code,
     )
 
 

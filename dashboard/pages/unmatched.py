@@ -171,6 +171,7 @@ class Card:
     effect: str
     next_pk: int | None
     is_snoozed: bool
+    code: str
 
 
 @requires(Ability.SEE_FIGURES)
@@ -471,6 +472,7 @@ def _card(request: HttpRequest, row: crm.UnmatchedRow, rows: Sequence[crm.Unmatc
         _effect(row, account, sees=sees) if account else "",
         after.customer_pk if after else None,
         row.snoozed_until is not None and row.snoozed_until > now,
+        row.reason,
     )
 
 

@@ -36,6 +36,13 @@ def test_a_job_that_goes_well_says_when() -> None:
     assert not told("beat").is_late
 
 
+def test_the_beat_that_serve_asks_for_counts_as_a_run() -> None:
+    with time_machine.travel(NOW, tick=False):
+        tasks.beat()
+
+    assert told("beat").went_well_at == NOW
+
+
 def test_a_job_that_fails_says_why_and_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ValueError("key sk_live_abc is bad")
@@ -84,4 +91,5 @@ def test_each_job_says_in_words_how_often_it_runs() -> None:
     assert words["sweep"] == "each minute"
     assert words["compare shadow"] == "every 10 minutes"
     assert words["assess risks"] == "every 6 hours"
+    assert words["patrol records"] == "every 5 minutes in the hours 02 and 03 UTC"
     assert words["keep rates"] == "daily at 00:35 and 16:35 UTC"
