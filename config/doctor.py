@@ -17,6 +17,8 @@ from billing import selectors as billing
 from billing.checks import State
 from billing.models import EventState, SigningSecret, StripeEvent, StripeSource
 from config import due, schedules
+from crm import org_setup
+from crm import selectors as crm
 from crm.models import SalesforceOrg, SyncRecord, WorkState
 from crm.selectors import set_up
 from mrr import check, seals, selectors
@@ -169,11 +171,30 @@ def due_work(now: datetime) -> Iterator[Finding]:
 
 
 def salesforce(now: datetime) -> Iterator[Finding]:
-    for one in set_up.checks(set_up.salesforce_set_up(), now=now):
+    """Say how the connection stands, what the org lacks (looked at again where that was a day ago), and its limit."""
+    org = set_up.salesforce_set_up()
+    if org and org.is_connected and (org.checked_at is None or now - org.checked_at > LOOK_AGAIN):
+        try:
+            org_setup.check(now=now)
+        except org_setup.NotDone as error:
+            yield Finding("set-up", False, f"The org could not be compared: {error}", "Open the Salesforce page.")
+        org = set_up.salesforce_set_up()
+    for one in set_up.checks(org, now=now):
         yield Finding(one.subject, one.state != State.MEND, one.sentence, one.cure, one.code)
+    _, budget = crm.standing(now=now)
+    if budget and budget.used is not None and budget.limit is not None:
+        is_well = bool(budget.headroom)
+        seen = (
+            f"{budget.used} of the org's {budget.limit} calls a day are used; we stop {budget.reserve} before the end."
+        )
+        cure = "Wait for the day to roll on, or see what else calls the org. What is due is sent then."
+        yield Finding("limits", is_well, seen, "" if is_well else cure, "" if is_well else "API_RESERVE_REACHED")
     refused = SyncRecord.objects.filter(state=WorkState.PARKED).count()
     cure = "Open Salesforce sync: each row says what was refused and what to do."
     yield Finding("Salesforce", not refused, f"{refused or 'No'} records are parked.", cure if refused else "")
+
+
+LOOK_AGAIN = timedelta(days=1)
 
 
 def ledger(now: datetime) -> Iterator[Finding]:

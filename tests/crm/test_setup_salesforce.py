@@ -56,6 +56,14 @@ def test_an_empty_org_is_checked_deployed_and_green_and_a_second_deployment_chan
     assert len(empty.records("PermissionSetAssignment")) == 1
 
 
+def test_doctor_compares_an_org_that_nobody_has_compared_and_names_its_limit(run, empty):
+    _, found = run("doctor", "--json")
+
+    said = [one for one in found["checks"] if one["check"] in ("set-up", "limits")]
+    assert {one["code"] for one in said if not one["ok"]} == {"object_missing", "field_missing"}
+    assert any("of the org's" in one["seen"] and one["ok"] for one in said if one["check"] == "limits")
+
+
 def test_what_is_deployed_is_what_the_fake_knows_as_our_package(empty):
     org_setup.deploy(now=timezone.now())
 
