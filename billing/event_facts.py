@@ -16,6 +16,7 @@ from billing.models import (
     EventState,
     FetchKind,
     FetchState,
+    Forgetting,
     Origin,
     OwedFetch,
     Redaction,
@@ -336,3 +337,28 @@ def inbox_pulse(*, now: datetime, beat: QuerySet[Any, Any] | None = None) -> Inb
 def _counted(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
     """Count rows inside another query."""
     return rows.annotate(one=Value(1)).values("one").annotate(count=Count("pk")).values("count")
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingRow:
+    """A customer that is, or is to be, forgotten: who asked and why; done_at None = it waits for its turn."""
+
+    asked_by: str
+    asked_at: datetime
+    reason: str
+    done_at: datetime | None
+    error: str
+    events: int
+    rows: int
+    left: int
+
+
+def forgetting_of(source_pk: int, customer_id: str) -> ForgettingRow | None:
+    """Return what was asked about a customer, None when nobody asked to forget it."""
+    row = Forgetting.objects.filter(source_id=source_pk, customer_id=customer_id).first()
+    if row is None:
+        return None
+    done = row.result
+    changed = sum(done.get("rows", {}).values())
+    asked = (row.asked_by, row.asked_at, row.reason, row.done_at, row.error)
+    return ForgettingRow(*asked, done.get("events", 0), changed, len(done.get("left", ())))

@@ -18,7 +18,7 @@ from django.utils import timezone
 from billing import catch_up as catching
 from billing import examining, listings, refusals
 from billing import selectors as billing
-from config import due, pipeline, recounting, repricing
+from config import due, forgetting, pipeline, recounting, repricing
 from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
 from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow, writes
@@ -117,6 +117,12 @@ def run_repricing() -> None:
         nudge("outbox")
 
 
+def run_forgettings() -> None:
+    """Forget whom we were asked to forget."""
+    if forgetting.run_due(now=timezone.now()):
+        marks.progressed()
+
+
 def run_fetches() -> int:
     """Ask Stripe for what payloads lacked; returns how many fetches were taken up and customers brought in step."""
     return _drain("fetches", _fetches_batch, due.is_fetch_due)
@@ -141,6 +147,7 @@ def sweep() -> None:
     run_listings()
     run_clock()
     run_repricing()
+    run_forgettings()
     run_outbox()
 
 

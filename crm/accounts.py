@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from crm import scoring
+from crm import forgetting, scoring
 from crm.channels.kinds import Permanent
 from crm.channels.salesforce.soql import quoted_list
 from crm.ids import ACCOUNT, long_id
@@ -188,14 +188,27 @@ def _keep(
 def _keep_accounts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> int:
     rows = {record["Id"]: account_row(org, record) for record in records}
     columns = [
-        column.name for column in Account._meta.concrete_fields if column.name not in ("id", "org", "salesforce_id")
+        column.name
+        for column in Account._meta.concrete_fields
+        if column.name not in ("id", "org", "salesforce_id", "forgotten_at")
     ]
+    _keep_forgotten(Account, org, rows)
     # Our own writes stamp an Account anew; only what the mirror looks at is news.
     news = _news(Account, org, rows, [name for name in columns if name != "modified_at"])
     Account.objects.bulk_create(
         list(rows.values()), update_conflicts=True, unique_fields=["org", "salesforce_id"], update_fields=columns
     )
     return news
+
+
+def _keep_forgotten(model: Any, org: SalesforceOrg, rows: Mapping[str, Any]) -> None:
+    """Leave out what tells of a forgotten person, whatever Salesforce says of it."""
+    ids = [row.salesforce_id for row in rows.values()]
+    forgotten = model.objects.filter(org=org, salesforce_id__in=ids, forgotten_at__isnull=False)
+    known = set(forgotten.values_list("salesforce_id", flat=True))
+    for row in rows.values():
+        if row.salesforce_id in known:
+            forgetting.without_person(row)
 
 
 def _news(model: Any, org: SalesforceOrg, rows: Mapping[str, Any], columns: Sequence[str]) -> int:
@@ -245,6 +258,7 @@ def _people(org: SalesforceOrg, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keep_contacts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> int:
     rows = {record["Id"]: contact_row(org, record) for record in records}
+    _keep_forgotten(Contact, org, rows)
     news = _news(Contact, org, rows, ["account_id", "email", "is_deleted"])
     Contact.objects.bulk_create(
         list(rows.values()),

@@ -141,6 +141,7 @@ class Account(models.Model):
     is_deleted = models.BooleanField(default=False)
     merged_into = models.CharField(max_length=18, blank=True)
     modified_at = models.DateTimeField(null=True, help_text="null = asked for by its id, and not there")
+    forgotten_at = models.DateTimeField(null=True, help_text="set = it bears a forgotten person's name: kept bare")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["org", "salesforce_id"], name="an_account_is_mirrored_once")]
@@ -161,6 +162,7 @@ class Contact(models.Model):
     account_id = models.CharField(max_length=18, blank=True)
     email = models.CharField(max_length=255)
     is_deleted = models.BooleanField(default=False)
+    forgotten_at = models.DateTimeField(null=True, help_text="set = a forgotten person's: its e-mail is not kept")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["org", "salesforce_id"], name="a_contact_is_mirrored_once")]

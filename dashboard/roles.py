@@ -31,6 +31,7 @@ class Ability(StrEnum):
     CLOSE = "close"
     CONNECT = "connect"
     MANAGE_USERS = "manage_users"
+    FORGET = "forget"
 
 
 ABILITIES: dict[Role, frozenset[Ability]] = {
@@ -46,6 +47,7 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
             Ability.RETRY,
             Ability.CONNECT,
             Ability.MANAGE_USERS,
+            Ability.FORGET,
         }
     ),
 }

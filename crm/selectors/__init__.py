@@ -8,6 +8,7 @@ from crm.selectors.differences import (
     drift_counts,
     drift_rows,
 )
+from crm.selectors.elsewhere import Elsewhere, elsewhere
 from crm.selectors.frame import (
     CrmPulse,
     pulse,
@@ -123,6 +124,7 @@ __all__ = [
     "DecisionRow",
     "DriftPage",
     "DriftRow",
+    "Elsewhere",
     "ErrorRow",
     "Explanation",
     "FieldChange",
@@ -164,6 +166,7 @@ __all__ = [
     "connection",
     "drift_counts",
     "drift_rows",
+    "elsewhere",
     "going_live",
     "largest_unmatched",
     "last_choice",

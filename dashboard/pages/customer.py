@@ -97,6 +97,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             "match_words": _match_words(match, sees=sees) if match else "",
             "unmatched": None if match else next(iter(crm.unmatched(limit=1, customer_pk=pk).rows), None),
             "may_match": may(request, Ability.MATCH),
+            "may_forget": may(request, Ability.FORGET),
             "risk": risks.line(request, risk) if risk else None,
             "charts": _charts(standing, balances, day),
             "holdings": _holdings(pk, balances, standing, held, names),

@@ -112,6 +112,7 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/customers/": Ability.SEE_FIGURES,
         "/dashboard/customers/?q=acme&state=paying": Ability.SEE_FIGURES,
         **{f"{customer}?tab={tab}": Ability.SEE_FIGURES for tab in tabs},
+        f"{customer}forget/": Ability.FORGET,
         "/dashboard/unmatched/": Ability.SEE_FIGURES,
         "/dashboard/unmatched/?tab=snoozed": Ability.SEE_FIGURES,
         "/dashboard/at-risk/": Ability.SEE_FIGURES,
