@@ -32,7 +32,6 @@ from crm.models import Contact, LoggedWrite, SalesforceOrg, SyncRecord, Unmatche
 from mrr import check, close, seals
 from mrr.models import BookAction, LedgerEntry
 from tests import builders, canary
-from tests.config.test_backups import empty_postgres, empty_sqlite, place  # noqa: F401  # the databases to live in
 from tests.crm.conftest import login
 from tests.dashboard.people import person
 from tests.databases import living_in
@@ -61,7 +60,7 @@ def outside(monkeypatch, settings, tmp_path) -> Iterator[tuple[FakeSalesforce, F
 
 
 @pytest.fixture(params=KINDS)
-def told(request, place, outside) -> Iterator[Scenario]:  # noqa: F811
+def told(request, place, outside) -> Iterator[Scenario]:
     with living_in(place(request.param)):
         salesforce, _ = outside
         connections.connect(login(salesforce), mode="live", now=timezone.now())
