@@ -152,7 +152,7 @@ def _settle(progress: listings.Progress, each: Open, future: Future[tuple[Page, 
         return error
     except stripe_api.StripeError as error:  # this list is not for us: the others are
         code = "missing_permission" if isinstance(error, stripe_api.NotAllowed) else "list_refused"
-        progress.refuse(each, code=code, error=str(error), now=timezone.now())
+        progress.refuse(each, code=code, error=str(error))
         return None
     with transaction.atomic():
         progress.store(each, page, calls=calls, now=timezone.now())

@@ -185,11 +185,12 @@ class Progress:
         """Say whether nothing is left to read, by anybody."""
         return not self.open and not ListingWindow.objects.filter(part__listing=self.listing).exists()
 
-    def refuse(self, each: Open, *, code: str, error: str, now: datetime) -> None:
+    def refuse(self, each: Open, *, code: str, error: str) -> None:
         """A list that Stripe does not give us is left out, and said to be."""
         part = each.part
-        ListingWindow.objects.filter(part=part).delete()
-        ListingPart.objects.filter(pk=part.pk).update(is_done=True, code=code, error=error)
+        with transaction.atomic():
+            ListingWindow.objects.filter(part=part).delete()
+            ListingPart.objects.filter(pk=part.pk).update(is_done=True, code=code, error=error)
         self.open = {pk: other for pk, other in self.open.items() if other.part is not part}
         part.is_done = True
 
@@ -205,7 +206,7 @@ class Progress:
             del self.open[each.pk]
             return
         counts = self._take(each, page, now=now)
-        counts["is_done"] = left is None and not self._others(each)
+        counts["is_done"] = left is None and not ListingWindow.objects.filter(part=each.part).exists()
         counters = {name: F(name) + value for name, value in counts.items() if name != "is_done"}
         ListingPart.objects.filter(pk=each.part.pk).update(**counters, is_done=counts["is_done"])
         Listing.objects.filter(pk=self.listing.pk).update(calls=F("calls") + calls, attempts=0, error="")
@@ -213,15 +214,12 @@ class Progress:
 
     # ---- windows ----
 
-    def _open(self, row: ListingWindow, part: ListingPart, at_edge: frozenset[str] = frozenset()) -> None:
+    def _open(self, row: ListingWindow, part: ListingPart) -> None:
         window = Window(row.first, row.last, row.cursor, row.read_to, row.read)
-        self.open[row.pk] = Open(row.pk, part, RESOURCES[part.name], window, at_edge=at_edge)
+        self.open[row.pk] = Open(row.pk, part, RESOURCES[part.name], window)
 
     def _may_begin(self, resource: Resource) -> bool:
         return all(self.parts[name].is_done for name in resource.after if name in self.parts)
-
-    def _others(self, each: Open) -> list[Open]:
-        return [other for other in self.open.values() if other.part is each.part and other.pk != each.pk]
 
     def _move(self, each: Open, left: Window | None) -> bool:
         row = ListingWindow.objects.filter(pk=each.pk, cursor=each.window.cursor, last=each.window.last)
@@ -237,7 +235,8 @@ class Progress:
         edge = {obj["id"] for obj, _ in page.rows if obj["created"] == left.read_to}
         each.at_edge = frozenset(edge | each.at_edge if each.window.read_to == left.read_to else edge)
         each.is_asked = False
-        halves = windows.cut(left) if len(self._others(each)) + 1 < self.windows_a_list else None
+        side_by_side = sum(other.part is each.part for other in self.open.values())
+        halves = windows.cut(left) if side_by_side < self.windows_a_list else None
         each.window = left
         if halves is not None:
             newer, older = halves
@@ -279,7 +278,7 @@ class Progress:
         }
 
     def _take_events(self, each: Open, page: Page, *, now: datetime) -> dict[str, Any]:
-        """Events are kept as if they had been delivered; catching up, only of the types that are asked to be."""
+        """Events are kept as if they had been delivered; catching up, only of the types that we read."""
         rows = page.rows
         if self.listing.purpose in (Purpose.CATCH_UP, Purpose.RECOUNT):
             rows = [(event, raw) for event, raw in rows if event.get("type") in HANDLERS]
