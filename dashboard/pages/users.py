@@ -20,11 +20,11 @@ from dashboard.pages import shared
 from dashboard.roles import Ability, Role, requires
 
 WHAT = {
-    Role.VIEWER: "figures only; names and e-mails are masked",
+    Role.VIEWER: "figures only, names masked",
     Role.ANALYST: "reads and exports everything",
     Role.REVOPS: "matches customers, mends and retries",
     Role.FINANCE: "policy, closing months, adjustments",
-    Role.ADMIN: "connections, users and this page; closes nothing and matches nobody",
+    Role.ADMIN: "connections and users; closes and matches nothing",
 }
 
 
