@@ -236,6 +236,5 @@ def _by(row: Any) -> str:
 
 def _words(changes: dict[str, list[str]]) -> str:
     """Say what changed, such as: role viewer → finance."""
-    return ", ".join(
-        f"{name} {before} → {after}" if before else f"{name} {after}" for name, (before, after) in changes.items()
-    )
+    named = sorted(changes.items())  # a database may keep them in an order of its own
+    return ", ".join(f"{name} {before} → {after}" if before else f"{name} {after}" for name, (before, after) in named)

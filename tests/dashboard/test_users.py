@@ -245,5 +245,5 @@ def test_the_list_is_read_with_few_queries(admin, django_assert_max_num_queries)
         people.invite(f"p{number}@acme.example", Role.VIEWER, by=None)
     admin.get(URL)
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         admin.get(URL)
