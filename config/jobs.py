@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from billing.inbox import described
 from config.schedules import JOBS
 from dashboard.models import JobRun
+
+BACKUP = "backup"  # no job of ours: people run it, or their own clock does
+
+
+def note(name: str, *, now: datetime) -> None:
+    """Write down that something went well that nobody of ours runs by the clock."""
+    JobRun.objects.update_or_create(name=name, defaults={"started_at": now, "ended_at": now, "went_well_at": now})
 
 
 def run(name: str) -> None:

@@ -9,6 +9,7 @@ from django.db.models import Model
 
 from billing.models import OwedFetch, StripeEvent
 from config import due
+from config.jobs import BACKUP
 from config.schedules import JOBS
 from config.schedules import Job as Planned
 from crm.models import Message, SyncRecord
@@ -21,6 +22,7 @@ GRACE = timedelta(minutes=10)  # a restart, a long drain before it: not every la
 def look(now: datetime) -> Machine:
     """Return how the machine stands. About a dozen short queries."""
     found = due.health(now=now)
+    runs = {row.name: row for row in JobRun.objects.all()}
     return Machine(
         queues=(
             Queue("Stripe events", _waiting(StripeEvent), _ago(found.inbox_seconds, now)),
@@ -31,7 +33,8 @@ def look(now: datetime) -> Machine:
         is_beating=found.is_beating,
         is_moving=found.is_ready,
         tasks_waiting=_tasks_waiting(),
-        jobs=_jobs(now),
+        jobs=tuple(_job(job, runs.get(job.name), now) for job in JOBS),
+        backup_at=runs[BACKUP].went_well_at if BACKUP in runs else None,
     )
 
 
@@ -47,11 +50,6 @@ def _tasks_waiting() -> int:
     from django_q.brokers import get_broker
 
     return int(get_broker().queue_size())
-
-
-def _jobs(now: datetime) -> tuple[Job, ...]:
-    runs = {row.name: row for row in JobRun.objects.all()}
-    return tuple(_job(job, runs.get(job.name), now) for job in JOBS)
 
 
 def _job(job: Planned, run: JobRun | None, now: datetime) -> Job:

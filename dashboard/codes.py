@@ -139,6 +139,11 @@ HEALTH: Final[Help] = {
         "Everything is computed and recorded as it would be sent; nothing is written to Salesforce, nobody is told.",
         "Read what would be sent on the Salesforce sync page, then go live there.",
     ),
+    "backup_old": (
+        "No recent backup",
+        "The command backup was not run for two days, or never.",
+        "Run it each day by the machine's clock, as the page on operations shows, or copy the database by other means.",
+    ),
     "ledger_differs": (
         "The ledger and its recount differ",
         "The nightly check found entries, sums or hashes that are not what they must be.",

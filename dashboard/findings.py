@@ -23,6 +23,7 @@ _WORST_FIRST: Final = ("danger", "warn", "remark")
 OVERDUE: Final = timedelta(minutes=2)
 FETCH_PATIENCE: Final = timedelta(minutes=10)
 UNCHECKED: Final = timedelta(days=2)
+BACKUP_AGE: Final = timedelta(days=2)
 UNSEALED: Final = timedelta(minutes=10)
 IDLE: Final = timedelta(days=1)
 
@@ -71,6 +72,11 @@ def of_machine(machine: Machine, *, now: datetime) -> Iterator[Finding]:
         elif job.is_late:
             text = f"The job “{job.name}” runs {job.every} and last began {_ago(job.started_at, now)} ago."
             yield Finding("warn", "job_late", text, "Schedules", "#jobs")
+    if machine.backup_at is None:
+        text = "The command backup has never been run. Nothing to do where the database is copied by other means."
+        yield Finding("remark", "backup_old", text)
+    elif now - machine.backup_at > BACKUP_AGE:
+        yield Finding("warn", "backup_old", f"The last backup is {_ago(machine.backup_at, now)} old.")
 
 
 # ---- sources ----

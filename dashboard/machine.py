@@ -30,7 +30,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`beat_at` is the workers' last sign of life; `is_moving` says that due work is young and the workers beat."""
+    """`beat_at` is the workers' last sign of life; `is_moving` says that due work is young and the workers beat.
+
+    `backup_at` is when our command last wrote a backup.
+    """
 
     queues: tuple[Queue, ...]
     beat_at: datetime | None
@@ -38,6 +41,7 @@ class Machine:
     is_moving: bool
     tasks_waiting: int
     jobs: tuple[Job, ...]
+    backup_at: datetime | None = None
 
     @property
     def due_since(self) -> datetime | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -83,6 +86,17 @@ def test_a_job_that_failed_or_does_not_run_is_named(source: Any) -> None:
     JobRun.objects.create(name="clear old", started_at=timezone.now() - timedelta(days=3))
 
     assert {"job_failed", "job_late"} <= set(codes(page_of(Role.VIEWER)))
+
+
+def test_the_last_backup_is_shown_and_an_old_one_is_a_finding(source: Any, tmp_path: Path) -> None:
+    client = page_of(Role.VIEWER)
+    assert "Last backup by our command: never" in text_of(client.get(HEALTH))
+
+    call_command("backup", str(tmp_path / "copy"), stdout=StringIO(), stderr=StringIO())
+    assert "backup_old" not in codes(client)
+
+    JobRun.objects.update(went_well_at=timezone.now() - timedelta(days=3))
+    assert "backup_old" in codes(client)
 
 
 # ---- sources ----

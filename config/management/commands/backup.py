@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from billing.commands import print_result, say, wrong_use
 from billing.progress import bar
+from config import jobs
 from config.backups import writing
 
 
@@ -40,6 +41,7 @@ class Command(BaseCommand):
                 say(self, str(error))
                 print_result(self, {"file": file, "written": False, "why": str(error)})
                 raise SystemExit(1) from None
+        jobs.note(jobs.BACKUP, now=timezone.now())
         manifest = written.manifest
         say(self, f"It needs the field keys {', '.join(manifest.field_keys) or '(none)'}, which are not in it.")
         print_result(
