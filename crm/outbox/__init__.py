@@ -1,0 +1,45 @@
+"""What we owe the outside world: records to bring in step and messages to tell. The row is the queue."""
+
+from crm.outbox.owing import (
+    SALESFORCE,
+    UNMATCHED,
+    UnknownWork,
+    beginning,
+    org_connected,
+    owe_accounts,
+    owe_for,
+    point_anew,
+    release,
+    repoint,
+    retry,
+    retry_messages,
+    send_for_real,
+)
+from crm.outbox.sending import LEASE, claim, deliver, due_jobs, due_records, is_due, send_due
+from crm.outbox.settling import ATTEMPTS, Settled, settle
+
+__all__ = [
+    "ATTEMPTS",
+    "LEASE",
+    "SALESFORCE",
+    "UNMATCHED",
+    "Settled",
+    "UnknownWork",
+    "beginning",
+    "claim",
+    "deliver",
+    "due_jobs",
+    "due_records",
+    "is_due",
+    "org_connected",
+    "owe_accounts",
+    "owe_for",
+    "point_anew",
+    "release",
+    "repoint",
+    "retry",
+    "retry_messages",
+    "send_due",
+    "send_for_real",
+    "settle",
+]
