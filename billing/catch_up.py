@@ -75,13 +75,17 @@ def start_gap(source: StripeSource, *, made_at: datetime, by: str, now: datetime
     return listings.add(source.pk, Purpose.RESTORED, spans, by=by, since=since, now=now)
 
 
-def gaps() -> list[Gap]:
-    """Return how far the reading of each source is that a restore owed last; one that cannot be asked has none."""
-    found = []
-    for source in StripeSource.objects.order_by("slug"):
-        listing = Listing.objects.filter(source=source, purpose=Purpose.RESTORED).order_by("-pk").first()
-        found.append(Gap(source.slug, listing))
-    return found
+def gaps(*, begun_from: datetime | None = None) -> list[Gap]:
+    """Return how far the reading of each live source is that a restore owed last; one that cannot be asked has none.
+
+    What an earlier restore owed does not count: `begun_from` is when this one began, if that is known.
+    """
+    read = Listing.objects.filter(purpose=Purpose.RESTORED)
+    if begun_from is not None:
+        read = read.filter(started_at__gte=begun_from)
+    last = {listing.source_id: listing for listing in read.order_by("pk")}
+    live = StripeSource.objects.filter(livemode=True).order_by("slug")
+    return [Gap(source.slug, last.get(source.pk)) for source in live]
 
 
 def sources() -> list[StripeSource]:

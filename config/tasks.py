@@ -200,7 +200,7 @@ def catch_up() -> None:
 
 def finish_restore() -> None:
     """Let Salesforce go again after a restore, as soon as all was read anew and nothing there is newer."""
-    if holding.reason_of(catching_up.BY) is not None:
+    if holding.held_by(catching_up.BY) is not None:
         catching_up.finish(now=timezone.now())
 
 

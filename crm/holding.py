@@ -67,10 +67,7 @@ def _distrust_what_was_sent(*, now: datetime) -> None:
     lost.update(state=WorkState.DROPPED, error_code="restored", error="It may have been told before the restore.")
 
 
-def reason_of(by: str) -> str | None:
-    """Return why `by` holds all writes, None when it does not hold them."""
-    return (
-        SalesforceOrg.objects.filter(held_since__isnull=False, held_by=by)
-        .values_list("held_because", flat=True)
-        .first()
-    )
+def held_by(by: str) -> tuple[datetime, str] | None:
+    """Return since when and why `by` holds all writes, None when it does not hold them."""
+    held = SalesforceOrg.objects.filter(held_since__isnull=False, held_by=by)
+    return held.values_list("held_since", "held_because").first()

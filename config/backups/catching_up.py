@@ -48,14 +48,14 @@ def finish(*, now: datetime) -> Standing:
 
     Safe to repeat; workers do it each minute. What a person holds stays held.
     """
-    gaps = catch_up.gaps()
+    held = holding.held_by(BY)
+    gaps = catch_up.gaps(begun_from=held[0] if held else None)
     waits = [_unfilled(gap) for gap in gaps if not gap.is_filled]
-    is_held = holding.reason_of(BY) is not None
     waiting = StripeEvent.objects.filter(state=EventState.WAITING).count()
     if waiting:
         waits.append(f"{waiting} events that were received are still to be worked on.")
-    if waits or not is_held:
-        return Standing(tuple(waits), is_held)
+    if waits or held is None:
+        return Standing(tuple(waits), held is not None)
     since = min(gap.listing.since for gap in gaps if gap.listing is not None and gap.listing.since is not None)
     try:
         ahead = returning.ahead(since=since, now=now)
@@ -66,7 +66,7 @@ def finish(*, now: datetime) -> Standing:
             f"Salesforce holds {ahead.records} schedule records that no entry here accounts for (first {ahead.first}). "
             f"They change {ahead.accounts} Accounts. Load the events that are missing, or release the writes."
         )
-        if holding.reason_of(BY) != said:
+        if held[1] != said:
             holding.hold_all(said, by=BY, now=now)
         return Standing((said,), True)
     holding.release_held(by=BY, now=now)

@@ -181,7 +181,9 @@ def test_what_salesforce_knows_and_nobody_can_tell_again_waits_for_a_person(plac
         world.told.drain()
         tasks.finish_restore()
 
-        assert "no entry here accounts for" in (holding.reason_of(catching_up.BY) or "")
+        held = holding.held_by(catching_up.BY)
+        assert held is not None
+        assert "no entry here accounts for" in held[1]
         assert written(salesforce, "MRR__c") == []
 
         holding.release_held(by="ann", now=timezone.now())

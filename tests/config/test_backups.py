@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.utils import DatabaseError
 from django.utils import timezone
@@ -246,3 +248,46 @@ def test_a_restore_leaves_salesforce_closed_until_its_end(place, tmp_path):
 
         [until] = SalesforceOrg.objects.values_list("paused_until", flat=True)
         assert until > timezone.now() + timedelta(days=365)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    """Run a command; return its exit code and the object on the last line of its standard output."""
+    capsys.readouterr()
+    code = 0
+    try:
+        call_command(*words)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_the_commands_say_what_was_done_and_what_is_left(place, company, tmp_path, capsys):
+    with living_in(f"sqlite:///{company}/ledger.sqlite3"):
+        code, said = run(capsys, "backup", str(tmp_path / "copy"))
+        refused = run(capsys, "restore", str(tmp_path / "copy"))
+
+    assert code == 0
+    assert said["sha256"] == hashlib.sha256((tmp_path / "copy").read_bytes()).hexdigest()
+    assert (refused[0], refused[1]["restored"]) == (1, False)
+
+    with living_in(place("sqlite")):
+        code, done = run(capsys, "restore", str(tmp_path / "copy"))
+
+        assert code == 1, "the source has no API key, so somebody must bring the events since"
+        assert done["restored"]
+        assert done["fingerprint"] == said["fingerprint"]
+        assert "no API key" in done["waits_for"][0]
+        assert not done["salesforce_held"]
+
+    with living_in(place("sqlite")):
+        code, moved = run(capsys, "restore", str(tmp_path / "copy"), "--nothing-since")
+
+        assert (code, moved["waits_for"]) == (0, [])
+
+
+@pytest.mark.parametrize("words", [("backup", "/nowhere/copy"), ("restore", "/nowhere/copy")])
+def test_a_path_that_cannot_be_is_wrong_use(words):
+    with pytest.raises(CommandError) as error:
+        call_command(*words)
+
+    assert error.value.returncode == 2
