@@ -69,5 +69,5 @@ def _distrust_what_was_sent(*, now: datetime) -> None:
 
 def held_by(by: str) -> tuple[datetime, str] | None:
     """Return since when and why `by` holds all writes, None when it does not hold them."""
-    held = SalesforceOrg.objects.filter(held_since__isnull=False, held_by=by)
-    return held.values_list("held_since", "held_because").first()
+    org = SalesforceOrg.objects.filter(held_by=by).order_by("pk").first()
+    return (org.held_since, org.held_because) if org is not None and org.held_since is not None else None
