@@ -20,7 +20,9 @@ from django.db import connections
 from django.db.utils import DatabaseError
 from django.utils import timezone
 
-from billing.models import StripeEvent
+from billing import forgetting as asked
+from billing.models import Customer, StripeEvent
+from config import forgetting
 from config.backups import archive, restoring, tables, writing
 from mrr import fingerprints, seals
 from mrr.models import LedgerEntry
@@ -291,3 +293,21 @@ def test_a_path_that_cannot_be_is_wrong_use(words):
         call_command(*words)
 
     assert error.value.returncode == 2
+
+
+def test_who_was_forgotten_since_the_backup_is_forgotten_again(place, tmp_path, settings, capsys):
+    settings.DATA_DIR = tmp_path
+    with living_in(place("sqlite")):
+        acme = a_company().customer("Canary Quill", email="canary@quill.example")
+        backed_up(tmp_path / "copy")
+        asked.ask("acme", acme.id, by="ann", reason="As asked.", now=timezone.now())
+        assert forgetting.run_due(now=timezone.now()) == 1
+
+    with living_in(place("sqlite")):
+        _, said = run(capsys, "restore", str(tmp_path / "copy"))
+        bodies = b"".join(bytes(body) for body in StripeEvent.objects.values_list("body", flat=True))
+
+        assert said["forgotten_again"] == 1
+        assert said["differences"] == 0
+        assert b"anary" not in bodies
+        assert not Customer.objects.filter(name__contains="Canary").exists()

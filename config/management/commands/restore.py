@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from billing.commands import print_result, say, wrong_use
-from config import pipeline
+from config import forgetting, pipeline
 from config.backups import catching_up, restoring
 from config.backups.catching_up import Standing
 
@@ -20,7 +20,8 @@ from config.backups.catching_up import Standing
 class Command(BaseCommand):
     help = (
         "Put a backup into an empty database (DATABASE_URL; SQLite or PostgreSQL, whichever it was made of), prove it, "
-        "and bring it up to now: what Stripe told since is read again, and nothing is written to Salesforce before "
+        "and bring it up to now: whom we were asked to forget is forgotten again (DATA_DIR/forgotten.jsonl), what "
+        "Stripe told since is read again, and nothing is written to Salesforce before "
         "both were compared. Refused, with nothing changed: a database with rows, a backup of a newer version, a field "
         "key that is missing, a file that is not whole. Stop serve before. Exit 1 when refused, when the check found a "
         "difference, or while something is still to be done: waits_for says what."
@@ -51,10 +52,11 @@ class Command(BaseCommand):
             raise SystemExit(1) from None
         for difference in done.differences:
             say(self, difference)
-        standing = Standing()
+        standing, forgotten = Standing(), 0
         if nothing_since:
             catching_up.reopen()
         else:
+            forgotten = forgetting.reapply(now=timezone.now(), tell=partial(say, self))
             catching_up.begin(datetime.fromisoformat(done.manifest.made_at), now=timezone.now())
             standing = self._catch_up(is_left=no_catch_up)
         print_result(
@@ -65,6 +67,7 @@ class Command(BaseCommand):
                 "rows": done.rows,
                 "differences": len(done.differences),
                 "fingerprint": done.manifest.fingerprint,
+                "forgotten_again": forgotten,
                 "waits_for": list(standing.waits_for),
                 "salesforce_held": standing.is_held,
             },
