@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 from billing import envelope, redacting, redactions
 from billing.models import (
     Customer,
+    EventState,
     Forgetting,
     ForgottenName,
     InvoiceLine,
@@ -173,6 +174,21 @@ def redact_events(forgetting: Forgetting, told: Collection[str], *, now: datetim
             redactions.replace(bodies, forgetting_pk=forgetting.pk, now=now)
             StripeEvent.objects.filter(pk__in=bodies).exclude(error="").update(error="")
         count += len(bodies)
+    return count
+
+
+def redact_old(*, before: datetime, limit: int, now: datetime) -> int:
+    """Redact up to `limit` bodies that were received before a moment and worked on; returns how many."""
+    old = StripeEvent.objects.filter(
+        received_at__lt=before, state__in=(EventState.PROCESSED, EventState.IGNORED), redactions__isnull=True
+    )
+    pks = list(old.order_by("pk").values_list("pk", flat=True)[:limit])
+    count = 0
+    for start in range(0, len(pks), AT_ONCE):
+        for events in _slices(StripeEvent.objects.filter(pk__in=pks[start : start + AT_ONCE])):
+            bodies = {pk: redacting.redacted(body) for pk, body in events}
+            redactions.replace(bodies, forgetting_pk=None, now=now)
+            count += len(bodies)
     return count
 
 

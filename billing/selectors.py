@@ -66,6 +66,7 @@ from billing.listing_facts import (
 from billing.mirror import lock_customers
 from billing.refusals import RefusalRow, refusals
 from billing.source_health import KEY_AGE, SecretRow, SourceHealth, source_health
+from billing.table_sizes import TableSize, table_sizes
 
 __all__ = [
     "KEY_AGE",
@@ -93,6 +94,7 @@ __all__ = [
     "State",
     "Step",
     "SubscriptionRow",
+    "TableSize",
     "backfill_progress",
     "body_hashes",
     "card_expiries_of",
@@ -134,6 +136,7 @@ __all__ = [
     "states_since",
     "subscription",
     "subscriptions_of",
+    "table_sizes",
     "unknown_subscriptions",
     "unprocessed_counts",
     "worst",

@@ -137,6 +137,12 @@ REPORTING_CURRENCY = env.REPORTING_CURRENCY
 FISCAL_YEAR_START = env.FISCAL_YEAR_START
 COMPANY_NAME = env.COMPANY_NAME
 
+# ---- how long what is kept, in days; 0 = for good ----
+
+RAW_BODY_DAYS = env.RAW_BODY_DAYS
+AUDIT_DAYS = env.AUDIT_DAYS
+TASK_DAYS = env.TASK_DAYS
+
 # ---- outside services ----
 
 STRIPE_API_BASE = env.STRIPE_API_BASE

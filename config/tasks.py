@@ -7,7 +7,7 @@ import mmap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import IO
 
 import structlog
@@ -16,12 +16,12 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from billing import catch_up as catching
-from billing import examining, listings, refusals
+from billing import examining
 from billing import selectors as billing
-from config import due, forgetting, pipeline, recounting, repricing
+from config import due, forgetting, pipeline, recounting, repricing, retention
 from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
-from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow, writes
+from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow
 from crm.channels.kinds import ChannelError
 from dashboard.models import JobRun
 from mrr import check, ecb, fx, seals
@@ -245,15 +245,8 @@ def check_sources() -> None:
 
 
 def clear_old() -> None:
-    """Delete sessions that have ended, django-q2's failed tasks, old writes and the counts of refused deliveries."""
-    from django.core.management import call_command
-    from django_q.models import Task
-
-    call_command("clearsessions")
-    Task.objects.filter(stopped__lt=timezone.now() - timedelta(days=30)).delete()
-    writes.forget_old(now=timezone.now())
-    listings.forget_old(now=timezone.now())
-    refusals.clear_old(now=timezone.now())
+    """Let go of what was kept long enough: sessions, tasks, audit lines, writes, counts, and bodies as they came."""
+    retention.let_go(now=timezone.now())
 
 
 def _inbox_batch(now: datetime) -> int:

@@ -71,6 +71,7 @@ def health(request: HttpRequest) -> HttpResponse:
             "connection": connection,
             "budget": budget,
             "may_connect": may(request, Ability.CONNECT),
+            "sizes": billing.table_sizes() if "tables" in request.GET else None,
         },
         name="Health",
         now=now,

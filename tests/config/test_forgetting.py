@@ -24,8 +24,8 @@ from django.utils import timezone
 from django_q.models import Task
 
 from billing import forgetting as asks
-from billing.models import Customer, Forgetting
-from config import forgetting, pipeline, tasks
+from billing.models import Customer, Forgetting, StripeEvent
+from config import forgetting, pipeline, retention, tasks
 from config.backups import writing
 from crm import accounts, connections
 from crm.models import Contact, LoggedWrite, SalesforceOrg, SyncRecord, Unmatched
@@ -276,6 +276,18 @@ def test_the_page_asks_and_a_sweep_does_it(jane):
     for path in ("", "?tab=events", "?tab=subscriptions", "?format=csv"):
         answer = client.get(f"/dashboard/customers/{jane.pk}/{path}")
         assert not canary.holds(answer.getvalue().decode())
+
+
+def test_bodies_kept_long_enough_are_redacted_and_no_number_moves(jane, settings):
+    settings.RAW_BODY_DAYS = 30
+    seals.seal_all(now=timezone.now())
+    before = books()
+
+    redacted = [retention.let_go(now=timezone.now() + timedelta(days=days)) for days in (29, 31, 31)]
+
+    assert redacted == [0, 2, 0]
+    assert books() == before
+    assert not any(canary.holds(bytes(body)) for body in StripeEvent.objects.values_list("body", flat=True))
 
 
 def _forgotten(jane: Customer) -> dict[str, Any]:
