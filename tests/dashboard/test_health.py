@@ -354,3 +354,10 @@ def test_nobody_is_named_on_the_page(world: World) -> None:
 
     assert "Rockets" not in shown
     assert "@" not in shown.replace("@media", "")
+
+
+def test_the_room_that_tables_take_is_measured_when_asked_for(source: Any) -> None:
+    client = page_of(Role.ADMIN)
+
+    assert client.get(HEALTH).context["sizes"] is None
+    assert "billing_stripeevent" in text_of(client.get(f"{HEALTH}?tables=1"))
