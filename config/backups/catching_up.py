@@ -8,7 +8,6 @@ from typing import Final
 
 from billing import catch_up
 from billing.models import EventState, StripeEvent
-from config import forgetting
 from config.backups import tables
 from crm import drift, holding, returning
 from crm.models import Mode, SalesforceOrg
@@ -28,11 +27,7 @@ class Standing:
 
 
 def begin(made_at: datetime, *, now: datetime) -> None:
-    """Hold what would be written to Salesforce, and owe what Stripe told since the backup; runs after the restore.
-
-    Whom we were asked to forget since is forgotten first: the list beside the data knows.
-    """
-    forgetting.reapply(now=now)
+    """Hold what would be written to Salesforce, and owe what Stripe told since the backup; runs after the restore."""
     ledger = tables.of(LedgerEntry)
     tables.count_on_from(ledger, tables.last_key(ledger) + LOST_KEYS)
     if SalesforceOrg.objects.filter(mode=Mode.LIVE, is_demo=False).exists():
