@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Index, Q, UniqueConstraint
 
 from billing.encrypted import EncryptedTextField
+from crm.given_models import FinanceMrr as FinanceMrr
+from crm.given_models import UsageSignal as UsageSignal
 
 
 class Mode(models.TextChoices):

@@ -58,6 +58,7 @@ PAGES: tuple[tuple[str, tuple[Page, ...]], ...] = (
             Page("Salesforce sync", "dashboard:sync", "cloud-upload", Ability.SEE_FIGURES, "s"),
             Page("Salesforce", "dashboard:salesforce", "plug", Ability.CONNECT, "f"),
             Page("Stripe events", "dashboard:events", "bolt", Ability.SEE_PEOPLE, "e"),
+            Page("Imports", "dashboard:imports", "upload", Ability.IMPORT, "i"),
             Page("Health", "dashboard:health", "heartbeat", Ability.SEE_FIGURES, "h"),
         ),
     ),

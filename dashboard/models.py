@@ -1,4 +1,4 @@
-"""What people bring with them (API tokens, the one-time code of an empty install), and how scheduled jobs ended."""
+"""What people bring (API tokens, the one-time code of an empty install, files), and how scheduled jobs ended."""
 
 from __future__ import annotations
 
@@ -50,3 +50,46 @@ class JobRun(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Import(models.Model):
+    """A file that somebody brought: looked at, then applied or thrown away, and perhaps undone."""
+
+    kind = models.CharField(max_length=20)
+    file_name = models.CharField(max_length=200, blank=True)
+    body = models.BinaryField(null=True, help_text="the file until it is applied; then it goes")
+    faults = models.JSONField(default=list, help_text="the first bad rows: [line, column, reason, cure]; goes with it")
+    rows = models.PositiveIntegerField()
+    bad = models.PositiveIntegerField()
+    added = models.PositiveIntegerField(help_text="before it is applied: what it would add, and so on")
+    changed = models.PositiveIntegerField()
+    already = models.PositiveIntegerField()
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField()
+    applied_by = models.CharField(max_length=150, blank=True)
+    applied_at = models.DateTimeField(null=True)
+    undone_by = models.CharField(max_length=150, blank=True)
+    undone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["-at", "-id"], name="imports_newest_first")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class ImportChange(models.Model):
+    """What an import said of one place, and what stood there before: an undo puts that back. Ids and figures alone."""
+
+    batch = models.ForeignKey(Import, on_delete=models.CASCADE, related_name="changes")
+    place = models.CharField(max_length=120, help_text="what it is about, as the kind writes it")
+    before = models.CharField(max_length=60, blank=True, help_text="empty = nothing stood there")
+    after = models.CharField(max_length=60)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["place", "batch"], name="an_import_says_a_place_once")]
+        verbose_name = "change by an import"
+        verbose_name_plural = "changes by imports"
+
+    def __str__(self) -> str:
+        return self.place

@@ -29,6 +29,7 @@ class Ability(StrEnum):
     MATCH = "match"
     RETRY = "retry"
     CLOSE = "close"
+    IMPORT = "import"
     CONNECT = "connect"
     MANAGE_USERS = "manage_users"
     FORGET = "forget"
@@ -37,8 +38,10 @@ class Ability(StrEnum):
 ABILITIES: dict[Role, frozenset[Ability]] = {
     Role.VIEWER: frozenset({Ability.SEE_FIGURES}),
     Role.ANALYST: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT}),
-    Role.REVOPS: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.MATCH, Ability.RETRY}),
-    Role.FINANCE: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.CLOSE}),
+    Role.REVOPS: frozenset(
+        {Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.MATCH, Ability.RETRY, Ability.IMPORT}
+    ),
+    Role.FINANCE: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.CLOSE, Ability.IMPORT}),
     Role.ADMIN: frozenset(
         {
             Ability.SEE_FIGURES,

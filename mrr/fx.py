@@ -8,7 +8,7 @@ shared, who changes rates alone.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
@@ -152,6 +152,16 @@ def store(quotes: Sequence[Quote]) -> Stored:
         stale = _change(book, before)
     rebuild()
     return Stored(len(new), len(changed), already, stale)
+
+
+def remove(rate_pks: Collection[int]) -> None:
+    """Take rates away and convert anew what they touched; months that are closed keep theirs."""
+    with transaction.atomic():
+        book = _lock()
+        before = _rates_of_all(book)
+        Rate.objects.filter(pk__in=rate_pks).delete()
+        _change(book, before)
+    rebuild()
 
 
 def freeze(month: date, *, now: datetime) -> dict[str, Any]:

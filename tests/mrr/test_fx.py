@@ -496,7 +496,7 @@ def test_bad_rows_are_named_and_nothing_is_applied(tmp_path):
     assert (code, result["bad"], result["added"], Rate.objects.count()) == (1, 9, 0, 0)
     assert [line.split(":")[0] for line in said.splitlines()[:9]] == [f"Line {number}" for number in range(3, 12)]
     assert "'2026-02-30' is not written as YYYY-MM-DD" in said
-    assert "Line 11: eur has another rate of 2026-01-15 in line 2." in said
+    assert "Line 11: Line 2 has another rate for the same day and currency." in said
 
 
 def test_bad_rows_can_be_left_out(tmp_path):

@@ -6,17 +6,16 @@ import json
 import sys
 from argparse import ArgumentParser
 from datetime import date
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from mrr import ecb, fx, rate_files
+from dashboard.imports import command
+from dashboard.imports.rates import RATES
+from mrr import ecb, fx
 from mrr.days import day_of
 
-NAMED = 100  # bad rows told one by one; the rest is counted
 ECB_YEARS = 5
 
 
@@ -49,51 +48,31 @@ class Command(BaseCommand):
         since: date | None,
         **_options: Any,
     ) -> None:
-        today = day_of(timezone.now())
+        now = timezone.now()
+        today = day_of(now)
         if ecb == bool(file):
             raise CommandError("Give a file, or --ecb.", returncode=2)
         if not ecb and (online or since):
             raise CommandError("--online and --since go with --ecb.", returncode=2)
         fx.keep_up(today)
-        if ecb:
-            read, bad = self._bank(since or date(today.year - ECB_YEARS, 1, 1), online=online), 0
-            rows = len(read)
-        else:
-            found = self._file(file or "", today=today)
-            read, bad, rows = list(found.quotes), len(found.bad), found.rows
-            if bad and not skip_bad:
-                self.stderr.write("Nothing was applied. Mend these rows, or leave them out with --skip-bad.")
-                read = []
+        if not ecb:
+            result = command.run(self, RATES, file or "", skips_bad=skip_bad, now=now)
+            self.stdout.write(json.dumps(result))
+            if result["bad"]:
+                sys.exit(1)
+            return
+        read = self._bank(since or date(today.year - ECB_YEARS, 1, 1), online=online)
         stored = fx.store(read)
-        result = {
-            "read": rows,
+        told = {
+            "read": len(read),
             "added": stored.added,
             "changed": stored.changed,
             "already": stored.already,
-            "bad": bad,
+            "bad": 0,
             "months": stored.months,
             "newest": max((quote.day.isoformat() for quote in read), default=None),
         }
-        self.stdout.write(json.dumps(result))
-        if bad:
-            sys.exit(1)
-
-    def _file(self, name: str, *, today: date) -> rate_files.Read:
-        try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise CommandError(f"{name} cannot be read: {error.strerror}.", returncode=2) from None
-        except UnicodeDecodeError:
-            raise CommandError(f"{name} is not text in UTF-8.", returncode=2) from None
-        try:
-            found = rate_files.read(text.splitlines(), reporting=settings.REPORTING_CURRENCY, today=today)
-        except rate_files.WrongColumns as error:
-            raise CommandError(str(error), returncode=2) from None
-        for row in found.bad[:NAMED]:
-            self.stderr.write(f"Line {row.line}: {row.reason}")
-        if len(found.bad) > NAMED:
-            self.stderr.write(f"{len(found.bad) - NAMED} more rows are bad.")
-        return found
+        self.stdout.write(json.dumps(told))
 
     def _bank(self, since: date, *, online: bool) -> list[Any]:
         try:
