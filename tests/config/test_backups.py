@@ -105,11 +105,16 @@ def test_every_table_is_in_a_backup_or_named_as_left_out():
 def test_a_backup_is_one_moment_though_events_go_on(place, tmp_path, kind):
     with living_in(place(kind)):
         told = a_company()
-        stop = threading.Event()
-        writer = threading.Thread(target=keep_telling, args=(told, stop))
+        stop, another = threading.Event(), threading.Semaphore(0)
+        writer = threading.Thread(target=keep_telling, args=(told, stop, another))
         writer.start()
+        written = []
         try:
-            written = [backed_up(tmp_path / f"{number}") for number in range(3)]
+            for number in range(3):
+                written.append(backed_up(tmp_path / f"{number}"))
+                while another.acquire(blocking=False):
+                    pass
+                assert another.acquire(timeout=60)  # events went on
         finally:
             stop.set()
             writer.join()
@@ -124,12 +129,13 @@ def test_a_backup_is_one_moment_though_events_go_on(place, tmp_path, kind):
         assert {path.name for path in tmp_path.iterdir() if path.name.endswith(".part")} == set()
 
 
-def keep_telling(told: Scenario, stop: threading.Event) -> None:
+def keep_telling(told: Scenario, stop: threading.Event, another: threading.Semaphore) -> None:
     number = 0
     try:
         while not stop.is_set():
             number += 1
             told.customer(f"Another {number}").subscribes("team", monthly="10.00", on="2026-06-01")
+            another.release()
     finally:
         connections.close_all()
 

@@ -15,7 +15,7 @@ from config import pipeline
 from crm import outbox
 from crm.channels.salesforce import budget, pace
 from crm.channels.salesforce.packing import Question, Write, pack
-from crm.models import ApiHour, SalesforceOrg, SyncRecord
+from crm.models import ApiHour, Priority, SalesforceOrg, SyncRecord
 from tests.crm.conftest import reads
 
 DAY = pace.DAY_SECONDS
@@ -229,7 +229,7 @@ def test_what_matters_most_goes_first(salesforce, live):
     ids = [f"0015g{number:010}AAA" for number in range(3)]
     now = timezone.now()
     for account_id, priority in zip(ids, (3, 2, 1), strict=True):
-        outbox.owe_accounts([account_id], now=now, priority=outbox.Priority(priority))
+        outbox.owe_accounts([account_id], now=now, priority=Priority(priority))
 
     parcel = outbox.claim(pipeline.CHANNELS[0], now=now)
 

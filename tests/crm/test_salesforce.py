@@ -13,7 +13,7 @@ from billing.models import Customer
 from config import pipeline
 from crm import connections, matching, outbox
 from crm.channels import CHANNELS
-from crm.channels.kinds import Permanent, Sent
+from crm.channels.kinds import Parcel, Permanent, Sent
 from crm.channels.salesforce import errors
 from crm.channels.salesforce.client import Client
 from crm.channels.salesforce.session import PinnedSession
@@ -281,7 +281,7 @@ def test_a_stale_worker_sends_nothing(scenario, salesforce, acme):
     pipeline.drain_inbox()
     channel, now = CHANNELS[0], timezone.now()
     parcel = outbox.claim(channel, now=now)
-    stalled = outbox.Parcel(parcel.rows, send_until=0.0)
+    stalled = Parcel(parcel.rows, send_until=0.0)
     salesforce.forgets_requests()
 
     outcomes = outbox.deliver(channel, stalled, now=now)
