@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from django.test import Client
 from django.utils import timezone
 from django_q.models import Task
 
+import dashboard.urls
 from billing import forgetting as asks
 from billing.models import Customer, Forgetting, StripeEvent
 from config import forgetting, pipeline, retention, tasks
@@ -115,7 +118,8 @@ def _colleagues_note(jane: Customer) -> None:
     session.save()
     when = timezone.now()
     Task.objects.create(id="t" * 32, name="t", func="f", started=when, stopped=when, result=canary.EMAIL, success=False)
-    waits = {"reason": "no_contact", "basis": "0" * 64, "candidates": [{"name": canary.NAME}]}
+    candidate = {"account_id": "001000000000001AAA", "name": canary.NAME, "score": 40, "reasons": []}
+    waits = {"reason": "no_contact", "basis": "0" * 64, "candidates": [candidate]}
     Unmatched.objects.create(customer=jane, since=when, checked_at=when, **waits)
     said = {"message": f"bad: {canary.EMAIL.upper()}"}
     LoggedWrite.objects.create(at=when, outcome="refused", sobject="Account", key="001x", response=said)
@@ -148,10 +152,33 @@ def explain_entry(entry: LedgerEntry) -> dict[str, Any]:
     return found
 
 
+def everything_seen(folder: Path) -> Path:
+    """Keep in a folder what an administrator sees: each page and her own, as HTML, CSV and XLSX, and the API."""
+    folder.mkdir()
+    client = Client()
+    client.force_login(_user("ada"))
+    jane = Customer.objects.get(created_at__day=5)
+    events = [each.stripe_id for each in StripeEvent.objects.filter(customer_id=jane.stripe_id)]
+    pages = [f"/dashboard/{each.pattern}" for each in dashboard.urls.urlpatterns if "<" not in str(each.pattern)]
+    pages += [f"/dashboard/customers/{jane.pk}/?tab={tab}" for tab in ("", "events", "subscriptions")]
+    pages += [f"/dashboard/events/{each}/" for each in events]
+    answers = [f"{page}{'&' if '?' in page else '?'}format={kind}" for page in pages for kind in ("", "csv", "xlsx")]
+    answers += [f"/api/v1/{name}" for name in ("movements?all=1", "unmatched", "at-risk", "sync")]
+    answers += [f"/api/v1/customers/{jane.stripe_id}", *[f"/api/v1/events/{each}" for each in events]]
+    for number, address in enumerate(answers):
+        answer = client.get(address)
+        if answer.status_code == 200:
+            (folder / f"{number} {address.replace('/', ' ')}").write_bytes(answer.getvalue())
+    return folder
+
+
 def test_no_word_of_a_forgotten_person_is_left_and_no_number_moves(told, outside, tmp_path, capfd):
     close.close(date(2026, 2, 1), user=_user("fiona"), now=timezone.now())
     before = books()
     assert len(canary.hits_in_tables()) > 15  # she was everywhere
+    seen = everything_seen(tmp_path / "seen")
+    assert len(canary.hits_in_files(seen)) > 8
+    shutil.rmtree(seen)
 
     with structlog.testing.capture_logs() as logs:
         forget()
@@ -159,6 +186,7 @@ def test_no_word_of_a_forgotten_person_is_left_and_no_number_moves(told, outside
     assert canary.hits_in_tables() == []
     assert books() == before
     assert not canary.holds(logs)
+    assert canary.hits_in_files(everything_seen(seen)) == []
     writing.write(tmp_path / "backup.zip", now=timezone.now())
     connection.close()
     assert canary.hits_in_files(tmp_path) == []
