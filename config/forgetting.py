@@ -25,6 +25,7 @@ from billing.models import Forgetting
 from config import sweeping
 from crm import forgetting as crm
 from crm.selectors import Elsewhere, elsewhere
+from dashboard.imports import applying
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,7 @@ def forget(row: Forgetting, *, now: datetime) -> dict[str, Any]:
             told |= billing.clear_mirror(pk, now=now)
             crm.clear(pk)
         hidden = crm.hide(told, now=now)
+        applying.throw_away_all()
         swept = sweeping.sweep(told, customer_pk=pk)
     redacted = billing.redact_events(row, told, now=now)
     standing = [asdict(one) for one in elsewhere(pk)] if pk is not None else []

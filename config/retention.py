@@ -12,6 +12,7 @@ from django_q.models import Task
 
 from billing import forgetting, listings, refusals
 from crm import writes
+from dashboard.imports import applying
 
 A_NIGHT: Final = 20_000  # bodies; a first night with many years behind it goes on the next
 
@@ -29,6 +30,7 @@ def let_go(*, now: datetime) -> int:
     writes.forget_old(now=now)
     listings.forget_old(now=now)
     refusals.clear_old(now=now)
+    applying.throw_away_old(now=now)
     if not settings.RAW_BODY_DAYS:
         return 0
     return forgetting.redact_old(before=now - timedelta(days=settings.RAW_BODY_DAYS), limit=A_NIGHT, now=now)

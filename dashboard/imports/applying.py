@@ -55,7 +55,7 @@ def bring(kind: Kind, file_name: str, body: bytes, *, by: str, now: datetime) ->
     if len(body) > form.MOST_BYTES:
         raise form.WrongFile(f"It is larger than {form.MOST_BYTES >> 20} MB. Divide it into several files.")
     found = _look(kind, body, now=now)
-    Import.objects.filter(applied_at__isnull=True, at__lt=now - KEPT_FOR).delete()
+    throw_away_old(now=now)
     return Import.objects.create(
         kind=kind.key,
         file_name=file_name[-200:],
@@ -134,6 +134,16 @@ def undo(pk: int, *, by: str, now: datetime) -> Import:
 def throw_away(pk: int) -> None:
     """Forget a file that was not applied."""
     Import.objects.filter(pk=pk, applied_at__isnull=True).delete()
+
+
+def throw_away_old(*, now: datetime) -> None:
+    """Forget files that lay for a day and were not applied."""
+    Import.objects.filter(applied_at__isnull=True, at__lt=now - KEPT_FOR).delete()
+
+
+def throw_away_all() -> None:
+    """Forget every file that was not applied, because any may tell of a person who is to be forgotten."""
+    Import.objects.filter(applied_at__isnull=True).delete()
 
 
 def newest(*, limit: int) -> Sequence[Import]:

@@ -32,6 +32,9 @@ from config import forgetting, pipeline, retention, tasks
 from config.backups import writing
 from crm import accounts, connections
 from crm.models import Contact, LoggedWrite, SalesforceOrg, SyncRecord, Unmatched
+from dashboard.imports import applying
+from dashboard.imports.finance import FINANCE
+from dashboard.models import Import
 from mrr import check, close, seals
 from mrr.models import BookAction, LedgerEntry
 from tests import builders, canary
@@ -279,6 +282,15 @@ def source_again() -> Any:
         path.write_text(path.read_text() + json.dumps(older) + "\n")
 
     return back
+
+
+def test_a_file_that_waits_to_be_applied_goes_since_it_may_tell_of_her(jane):
+    body = f"customer,month,amount,currency\n{canary.NAME},2026-01,1,usd\n".encode()
+    applying.bring(FINANCE, "sheet.csv", body, by="fiona", now=timezone.now())
+
+    _forgotten(jane)
+
+    assert not Import.objects.exists()
 
 
 def test_the_list_beside_the_data_holds_ids_and_no_names(jane):
