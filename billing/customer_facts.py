@@ -124,6 +124,16 @@ class NamedCustomer:
     livemode: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NamedObject:
+    """A subscription or an invoice, and the customer it belongs to."""
+
+    stripe_id: str
+    status: str
+    customer_pk: int
+    customer_id: str
+
+
 Pks = Collection[int] | None  # None: all customers of live sources
 
 
@@ -187,6 +197,25 @@ def customers_matching(search: str, *, sources: Collection[int]) -> QuerySet[Any
     rows = Customer.objects.filter(source_id__in=sources)
     named = Q(name__icontains=search) | Q(email__icontains=search) | Q(stripe_id__icontains=search)
     return rows.filter(named).values("pk")
+
+
+def customers_searched(search: str, *, by_name: bool, sources: Collection[int], limit: int) -> list[CustomerRow]:
+    """Return customers with this id, and with `by_name` those with this text in name or e-mail, in order of name."""
+    rows = Customer.objects.filter(source_id__in=sources)
+    fits = Q(stripe_id=search)
+    if by_name:
+        fits |= Q(name__icontains=search) | Q(email__icontains=search)
+    pks = list(rows.filter(fits).order_by("name", "pk").values_list("pk", flat=True)[:limit])
+    found = customers(pks)
+    return [found[pk] for pk in pks if pk in found]
+
+
+def named_objects(stripe_id: str, *, sources: Collection[int]) -> list[NamedObject]:
+    """Return the subscription or invoice of this id, one of each source that knows it. One query, by an index."""
+    model = Invoice if stripe_id.startswith("in_") else Subscription
+    rows = model._default_manager.filter(source_id__in=sources, stripe_id=stripe_id)
+    told = rows.values_list("stripe_id", "status", "customer_id", "customer__stripe_id")
+    return [NamedObject(*row) for row in told]
 
 
 def in_test_mode(pks: Collection[int]) -> set[int]:

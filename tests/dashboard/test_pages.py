@@ -129,6 +129,7 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/help/": Ability.SEE_FIGURES,
         "/dashboard/help/bad_signature/": Ability.SEE_FIGURES,
         "/dashboard/imports/": Ability.IMPORT,
+        "/dashboard/search/?q=acme": Ability.SEE_FIGURES,
         "/dashboard/setup/": Ability.CONNECT,
         "/dashboard/settings/": Ability.MANAGE_USERS,
         "/dashboard/settings/users/": Ability.MANAGE_USERS,

@@ -193,6 +193,15 @@
     if (!event.target.closest("a, button, input, label")) choose(row);
   });
 
+  // Search: arrows go from the field into what was found and back, Enter follows the link.
+  document.addEventListener("keydown", function (event) {
+    var by = { ArrowDown: 1, ArrowUp: -1 }[event.key], field = document.getElementById("find");
+    var links = all("[data-found] a"), at = links.indexOf(event.target);
+    if (!by || (at < 0 && event.target !== field) || !links.length) return;
+    event.preventDefault();
+    (at + by < 0 ? field : links[Math.min(links.length - 1, at + by)]).focus();
+  });
+
   // 6. Heat map: one stop for Tab, arrows move between the cells, Enter follows the link.
   function cells(heat) {
     return all("tbody tr", heat).map(function (row) { return all("td a", row); });
