@@ -12,7 +12,7 @@ import pytest
 from tests.installations import ROOT, environment, free_port, manage, served
 
 SHOTS = ROOT / "test-artefacts"
-PAGES = ["", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/"]
+PAGES = ["", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/", "health/", "help/"]
 WIDTHS = [390, 1024, 1440]  # narrow first: a phone draws it so
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
