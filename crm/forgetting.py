@@ -17,6 +17,7 @@ from crm.models import (
     LoggedWrite,
     Match,
     Message,
+    Note,
     OpportunityChoice,
     SyncRecord,
     Unmatched,
@@ -38,6 +39,7 @@ def clear(customer_pk: int) -> None:
         said = [{**reason, "text": GONE} for reason in match.evidence]
         Match.objects.filter(pk=match.pk).update(evidence=said)
     Unmatched.objects.filter(customer_id=customer_pk).update(candidates=[], basis="")
+    Note.objects.filter(customer_id=customer_pk).delete()  # people call people by names that nobody told us
     records = SyncRecord.objects.filter(customer_id=customer_pk)
     records.update(error="", looked_up=None, looked_up_at=None)
     _filter(records, "fields_sent", "fields_before", "there")

@@ -24,7 +24,7 @@ from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
 from dashboard.context import company_name
 from dashboard.models import ApiToken
-from dashboard.roles import Role
+from dashboard.roles import ABILITIES, Ability, Role
 
 ROLE_NAMES = [role.value for role in Role]
 UNSENT = ("console", "dummy")  # mail back ends that reach nobody
@@ -71,6 +71,14 @@ def people() -> list[PersonRow]:
     """Return every account, those that are on first. Two queries."""
     users = get_user_model().objects.annotate(tokens=Count("api_tokens")).prefetch_related("groups")
     return [_row(user) for user in users.order_by("-is_active", "username")]
+
+
+def able_to(ability: Ability) -> dict[int, str]:
+    """Return who has an ability now: {key: username}, by name. One query."""
+    roles = [role.value for role, held in ABILITIES.items() if ability in held]
+    may = Q(is_superuser=True) | Q(groups__name__in=roles)
+    users = get_user_model().objects.filter(may, is_active=True).order_by("username").distinct()
+    return dict(users.values_list("pk", "username"))
 
 
 def audit_lines(*, limit: int = 20) -> list[AuditLine]:

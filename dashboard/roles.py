@@ -26,6 +26,7 @@ class Ability(StrEnum):
     SEE_FIGURES = "see_figures"
     SEE_PEOPLE = "see_people"
     EXPORT = "export"
+    ANNOTATE = "annotate"
     MATCH = "match"
     RETRY = "retry"
     CLOSE = "close"
@@ -39,14 +40,32 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
     Role.VIEWER: frozenset({Ability.SEE_FIGURES}),
     Role.ANALYST: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT}),
     Role.REVOPS: frozenset(
-        {Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.MATCH, Ability.RETRY, Ability.IMPORT}
+        {
+            Ability.SEE_FIGURES,
+            Ability.SEE_PEOPLE,
+            Ability.EXPORT,
+            Ability.ANNOTATE,
+            Ability.MATCH,
+            Ability.RETRY,
+            Ability.IMPORT,
+        }
     ),
-    Role.FINANCE: frozenset({Ability.SEE_FIGURES, Ability.SEE_PEOPLE, Ability.EXPORT, Ability.CLOSE, Ability.IMPORT}),
+    Role.FINANCE: frozenset(
+        {
+            Ability.SEE_FIGURES,
+            Ability.SEE_PEOPLE,
+            Ability.EXPORT,
+            Ability.ANNOTATE,
+            Ability.CLOSE,
+            Ability.IMPORT,
+        }
+    ),
     Role.ADMIN: frozenset(
         {
             Ability.SEE_FIGURES,
             Ability.SEE_PEOPLE,
             Ability.EXPORT,
+            Ability.ANNOTATE,
             Ability.RETRY,
             Ability.CONNECT,
             Ability.MANAGE_USERS,

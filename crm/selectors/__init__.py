@@ -34,6 +34,11 @@ from crm.selectors.matches import (
     match_history,
     matches_of,
 )
+from crm.selectors.notes import (
+    NoteRow,
+    assignments,
+    notes_of,
+)
 from crm.selectors.people import looking_after
 from crm.selectors.questions import (
     ChoiceRow,
@@ -93,6 +98,7 @@ from crm.selectors.unmatched_customers import (
     largest_unmatched,
     resting,
     unmatched,
+    unmatched_assigned_to,
     unmatched_members,
     unmatched_reasons,
     unmatched_totals,
@@ -137,6 +143,7 @@ __all__ = [
     "Member",
     "MessagePage",
     "MessageRow",
+    "NoteRow",
     "OpportunityRow",
     "OutboxCounts",
     "QuestionPage",
@@ -160,6 +167,7 @@ __all__ = [
     "accounts",
     "accounts_matching",
     "accounts_of",
+    "assignments",
     "at_risk",
     "at_risk_rows",
     "budget",
@@ -177,6 +185,7 @@ __all__ = [
     "match_history",
     "matches_of",
     "message_rows",
+    "notes_of",
     "opportunity_question_count",
     "opportunity_questions",
     "outbox_counts",
@@ -194,6 +203,7 @@ __all__ = [
     "sync_rows",
     "throughput",
     "unmatched",
+    "unmatched_assigned_to",
     "unmatched_members",
     "unmatched_reasons",
     "unmatched_totals",

@@ -20,6 +20,7 @@ from crm.models import (
     WorkState,
 )
 from crm.selectors.lists import Largest, Member, counted, cut, largest_of, members_of
+from crm.selectors.notes import assigned_to
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
@@ -90,10 +91,12 @@ def unmatched(
     customer_pk: int | None = None,
     snoozed_at: datetime | None = None,
     awake_at: datetime | None = None,
+    assignee_pk: int | None = None,
 ) -> UnmatchedPage:
     """Return customers that wait for an Account, the largest MRR first. Three queries.
 
-    `awake_at` leaves out those that a person put to rest beyond that moment, `snoozed_at` keeps only them.
+    `awake_at` leaves out those that a person put to rest beyond that moment, `snoozed_at` keeps only them;
+    `assignee_pk` keeps those that this person looks after.
 
     Unless `searches_people`, only ids are searched: a hit by name would tell the name.
     """
@@ -106,6 +109,8 @@ def unmatched(
         rows = rows.filter(snoozed_until__gt=snoozed_at)
     if awake_at is not None:
         rows = rows.filter(Q(snoozed_until__isnull=True) | Q(snoozed_until__lte=awake_at))
+    if assignee_pk is not None:
+        rows = rows.filter(customer__in=assigned_to(assignee_pk).values("customer"))
     if search:
         fits = Q(customer__stripe_id__startswith=search)
         if searches_people:
@@ -131,6 +136,11 @@ def unmatched(
         following=UnmatchedPlace(last.mrr, last.customer_id) if last else None,
         preceding=UnmatchedPlace(first.mrr, first.customer_id) if first else None,
     )
+
+
+def unmatched_assigned_to(user_pk: int, *, sources: Sequence[int] | None = None) -> int:
+    """Count the customers that wait for an Account and that a person looks after. One query."""
+    return _unmatched(sources).filter(customer__in=assigned_to(user_pk).values("customer")).count()
 
 
 def unmatched_reasons(*, sources: Sequence[int] | None = None) -> dict[str, int]:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from billing import selectors as billing
 from crm import selectors as crm
 from dashboard import charts, exports, formats
-from dashboard.pages import explain, movements, risks, shared, sync
+from dashboard.pages import explain, movements, notes, risks, shared, sync
 from dashboard.pages.latest import event_line, movement_rows
 from dashboard.parts import Choice, Fact
 from dashboard.roles import Ability, may, requires
@@ -98,6 +98,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             "unmatched": None if match else next(iter(crm.unmatched(limit=1, customer_pk=pk).rows), None),
             "may_match": may(request, Ability.MATCH),
             "may_forget": may(request, Ability.FORGET),
+            "notes": notes.card(request, pk, today=day),
             "risk": risks.line(request, risk) if risk else None,
             "charts": _charts(standing, balances, day),
             "holdings": _holdings(pk, balances, standing, held, names),

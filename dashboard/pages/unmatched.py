@@ -6,29 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
-from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET
 
 from billing import selectors as billing
-from crm import matching
 from crm import selectors as crm
-from crm.ids import MalformedId
 from dashboard import exports, formats
-from dashboard.pages import explain, opportunities, shared
+from dashboard.pages import explain, notes, opportunities, shared
 from dashboard.pages.shared import Scope
 from dashboard.parts import Choice, Empty, Fact, Pager
 from dashboard.roles import Ability, may, requires
 
 PAGE_SIZE = 50
 EXPORT_CHUNK = 500
-SNOOZE_DAYS = 7
 KINDS = {
     "metadata_id": "Named in metadata",
     "contact_email": "Contact's e-mail equal",
@@ -114,6 +108,7 @@ class QueueLine:
     tone: str
     glyph: str
     state: str
+    assigned: str
     is_chosen: bool
 
 
@@ -172,6 +167,7 @@ class Card:
     next_pk: int | None
     is_snoozed: bool
     code: str
+    assigned: str
 
 
 @requires(Ability.SEE_FIGURES)
@@ -182,9 +178,10 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
-    if request.GET.get("tab") == "opportunities":
+    reason, tab = request.GET.get("reason", ""), request.GET.get("tab", "")
+    if tab == "opportunities":
         return opportunities.questions(request, _tabs(request, scope, now=now))
-    reason, is_snoozed = request.GET.get("reason", ""), request.GET.get("tab") == "snoozed"
+    is_snoozed, is_mine = tab == "snoozed", tab == "mine" and may(request, Ability.ANNOTATE)
     if reason and reason not in crm.REASONS:
         raise BadRequest(f"There is no reason '{reason}'.")
     if kind := shared.wants_export(request):
@@ -195,31 +192,35 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
         reason=reason,
         sources=scope.sources,
         snoozed_at=now if is_snoozed else None,
-        awake_at=None if is_snoozed else now,
+        awake_at=None if is_snoozed or is_mine else now,
+        assignee_pk=request.user.pk if is_mine else None,
     )
     totals = crm.unmatched_totals(sources=scope.sources)
     resting = crm.resting(now=now)
     chosen = _chosen(request, found.rows)
     counts = crm.unmatched_reasons(sources=scope.sources)
-    count = resting.snoozed if is_snoozed else counts.get(reason, 0) if reason else totals.customers - resting.snoozed
+    lists = _lists(request, scope, totals, resting)
+    shown_list = tab if is_snoozed or is_mine else ""
+    count = counts.get(reason, 0) if reason and not is_mine else lists[shown_list]
+    assigned = crm.assignments([row.customer_pk for row in found.rows]) if shared.sees_people(request) else {}
     return shared.page(
         request,
         "dashboard/unmatched.html",
         {
             "panel": panel,
             "facts": _facts(scope, totals, resting, now),
-            "tabs": _tab_choices(request, totals, resting, is_snoozed=is_snoozed),
+            "tabs": _tab_choices(request, lists, tab=shown_list),
             "reasons": _reasons(request, counts, reason),
             "reason_words": crm.REASONS.get(reason, ""),
             "is_snoozed": is_snoozed,
-            "rows": [_line(request, row, chosen) for row in found.rows],
+            "rows": [_line(request, row, chosen, assigned.get(row.customer_pk)) for row in found.rows],
             "total": count,
             "amounts": [
                 Amount(code, shared.minor(one.unmatched_micros))
                 for code, one in sorted(totals.currencies.items(), key=lambda pair: pair[0] != scope.currency)
-                if one.unmatched_micros and not is_snoozed and not reason
+                if one.unmatched_micros and not shown_list and not reason
             ],
-            "card": _card(request, chosen, found.rows, now) if chosen else None,
+            "card": _card(request, chosen, found.rows, assigned, now) if chosen else None,
             "pager": Pager(
                 f"{formats.count(len(found.rows))} of {formats.count(count)}"
                 if not reason
@@ -231,7 +232,7 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
                 else "",
                 previous_url=shared.link(request, customer=None) if request.GET.get("after") else "",
             ),
-            "empty": _nothing(request, reason, is_snoozed=is_snoozed),
+            "empty": _nothing(request, reason, shown_list),
             "may_match": may(request, Ability.MATCH),
             "last": _last(request, now),
             "find": request.GET.get("find", ""),
@@ -247,95 +248,34 @@ _KEPT = ("customer", "reason", "source", "tab", "after")
 
 
 def _tabs(request: HttpRequest, scope: Scope, *, now: datetime) -> list[Choice]:
-    return _tab_choices(request, crm.unmatched_totals(sources=scope.sources), crm.resting(now=now), tab="opportunities")
+    lists = _lists(request, scope, crm.unmatched_totals(sources=scope.sources), crm.resting(now=now))
+    return _tab_choices(request, lists, tab="opportunities")
 
 
-def _tab_choices(
-    request: HttpRequest, totals: crm.MatchTotals, resting: crm.Resting, *, is_snoozed: bool = False, tab: str = ""
-) -> list[Choice]:
-    """Return the lists of the workbench: who waits for an Account, who rests, whose Opportunity must be chosen."""
-    counts = {
-        None: totals.customers - resting.snoozed,
-        "snoozed": resting.snoozed,
-        "opportunities": crm.opportunity_question_count(),
-    }
-    chosen = "snoozed" if is_snoozed else tab or None
+def _lists(request: HttpRequest, scope: Scope, totals: crm.MatchTotals, resting: crm.Resting) -> dict[str, int]:
+    """Return the lists of the workbench and how long each is: who waits, who rests, who is the reader's, Opportunities.
+
+    A reader to whom nothing can be assigned has no list of its own.
+    """
+    found = {"": totals.customers - resting.snoozed, "snoozed": resting.snoozed}
+    if may(request, Ability.ANNOTATE) and request.user.pk is not None:
+        found["mine"] = crm.unmatched_assigned_to(request.user.pk, sources=scope.sources)
+    return found | {"opportunities": crm.opportunity_question_count()}
+
+
+_LIST_NAMES = {"": "Waiting", "snoozed": "Snoozed", "mine": "Mine", "opportunities": "Opportunities"}
+
+
+def _tab_choices(request: HttpRequest, lists: Mapping[str, int], *, tab: str) -> list[Choice]:
     return [
-        Choice(words, shared.link(request, tab=code, customer=None, record=None), code == chosen, formats.count(count))
-        for (code, count), words in zip(counts.items(), ("Waiting", "Snoozed", "Opportunities"), strict=True)
+        Choice(
+            _LIST_NAMES[code],
+            shared.link(request, tab=code or None, customer=None, record=None),
+            code == tab,
+            formats.count(count),
+        )
+        for code, count in lists.items()
     ]
-
-
-# ---- decisions ----
-
-
-@requires(Ability.MATCH)
-@require_POST
-def create_match(request: HttpRequest) -> HttpResponse:
-    """Match the customer to the Account that was chosen; who was second is told who was first."""
-    customer_pk = _posted_pk(request)
-    account_id = request.POST.get("account_id", "")
-    by = request.user.get_username()
-    try:
-        matching.match(customer_pk, account_id, by=by, now=shared.now_of(request))
-    except matching.AlreadyMatched as first:
-        who = first.who or "The machine"
-        at = formats.moment(first.when, shared.zone(), seconds=False)
-        messages.error(request, f"Somebody was first. {who} matched this customer at {at}. Nothing of yours was saved.")
-    except MalformedId:
-        messages.error(request, "No Account was chosen. Choose a candidate, or search one.")
-        return _back(request, customer_pk)
-    except (matching.UnknownAccount, matching.UnknownCustomer) as error:
-        messages.error(request, str(error))
-        return _back(request, customer_pk)
-    return _back(request, request.POST.get("next", ""))
-
-
-@requires(Ability.MATCH)
-@require_POST
-def delete_match(request: HttpRequest, pk: int) -> HttpResponse:
-    """Undo a match: the customer waits again, and what Salesforce holds is taken off the Account."""
-    try:
-        undone = matching.unmatch(pk, by=request.user.get_username(), now=shared.now_of(request))
-    except matching.UnknownMatch as error:
-        messages.error(request, str(error))
-        return redirect("dashboard:unmatched")
-    messages.success(request, "Undone. The customer waits again.")
-    if request.POST.get("to") == "customer":
-        return redirect("dashboard:customer", undone.customer_id)
-    return redirect(f"{reverse('dashboard:unmatched')}?customer={undone.customer_id}")
-
-
-@requires(Ability.MATCH)
-@require_POST
-def create_snooze(request: HttpRequest) -> HttpResponse:
-    """Let the customer rest for a week, or wake it."""
-    customer_pk = _posted_pk(request)
-    wakes = request.POST.get("wake") == "1"
-    until = None if wakes else shared.now_of(request) + timedelta(days=SNOOZE_DAYS)
-    try:
-        matching.snooze(customer_pk, until=until)
-    except matching.UnknownCustomer as error:
-        messages.error(request, str(error))
-    else:
-        messages.success(request, "It waits again." if until is None else f"Snoozed until {formats.day(until.date())}.")
-    return _back(request, request.POST.get("next", ""))
-
-
-def _posted_pk(request: HttpRequest) -> int:
-    text = request.POST.get("customer", "")
-    if not text.isdigit():
-        raise Http404("There is no such customer.")
-    return int(text)
-
-
-def _back(request: HttpRequest, customer: object) -> HttpResponse:
-    """Go back to the queue as it was filtered, at a customer."""
-    kept = {name: request.POST[name] for name in ("reason", "source", "tab") if request.POST.get(name)}
-    if customer:
-        kept["customer"] = str(customer)
-    query = f"?{urlencode(kept)}" if kept else ""
-    return redirect(f"{reverse('dashboard:unmatched')}{query}")
 
 
 def _last(request: HttpRequest, now: datetime) -> tuple[int, str] | None:
@@ -394,7 +334,9 @@ def _chosen(request: HttpRequest, rows: Sequence[crm.UnmatchedRow]) -> crm.Unmat
     return next((row for row in rows if str(row.customer_pk) == asked), rows[0] if rows else None)
 
 
-def _line(request: HttpRequest, row: crm.UnmatchedRow, chosen: crm.UnmatchedRow | None) -> QueueLine:
+def _line(
+    request: HttpRequest, row: crm.UnmatchedRow, chosen: crm.UnmatchedRow | None, assigned: crm.NoteRow | None
+) -> QueueLine:
     tone, glyph, words, _ = STATES[row.reason]
     sees = shared.sees_people(request)
     named = shared.who(request, name=row.name, email=row.email, stripe_id=row.customer_id)
@@ -413,6 +355,7 @@ def _line(request: HttpRequest, row: crm.UnmatchedRow, chosen: crm.UnmatchedRow 
         tone,
         glyph,
         words,
+        notes.words(assigned),
         row is chosen,
     )
 
@@ -426,7 +369,7 @@ def _place(cursor: str) -> crm.UnmatchedPlace | None:
     return crm.UnmatchedPlace(int(micros), int(pk))
 
 
-def _nothing(request: HttpRequest, reason: str, *, is_snoozed: bool) -> Empty:
+def _nothing(request: HttpRequest, reason: str, shown_list: str) -> Empty:
     if reason:
         return Empty(
             "filter",
@@ -435,7 +378,9 @@ def _nothing(request: HttpRequest, reason: str, *, is_snoozed: bool) -> Empty:
             "Show all",
             shared.link(request, reason=None),
         )
-    if is_snoozed:
+    if shown_list == "mine":
+        return Empty("user", "None of them is assigned to you", "", "Show who waits", shared.link(request, tab=None))
+    if shown_list:
         return Empty("clock", "Nobody is snoozed", "", "Show who waits", shared.link(request, tab=None))
     return Empty(
         "circle-check",
@@ -447,7 +392,13 @@ def _nothing(request: HttpRequest, reason: str, *, is_snoozed: bool) -> Empty:
 # ---- the card ----
 
 
-def _card(request: HttpRequest, row: crm.UnmatchedRow, rows: Sequence[crm.UnmatchedRow], now: datetime) -> Card:
+def _card(
+    request: HttpRequest,
+    row: crm.UnmatchedRow,
+    rows: Sequence[crm.UnmatchedRow],
+    assigned: Mapping[int, crm.NoteRow],
+    now: datetime,
+) -> Card:
     sees = shared.sees_people(request)
     at = [one.customer_pk for one in rows].index(row.customer_pk)
     candidates = _candidates(request, row, sees=sees)
@@ -473,6 +424,7 @@ def _card(request: HttpRequest, row: crm.UnmatchedRow, rows: Sequence[crm.Unmatc
         after.customer_pk if after else None,
         row.snoozed_until is not None and row.snoozed_until > now,
         row.reason,
+        notes.words(assigned.get(row.customer_pk)),
     )
 
 

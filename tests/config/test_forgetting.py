@@ -30,7 +30,7 @@ from billing import forgetting as asks
 from billing.models import Customer, Forgetting, StripeEvent
 from config import forgetting, pipeline, retention, tasks
 from config.backups import writing
-from crm import accounts, connections
+from crm import accounts, connections, notes
 from crm.models import Contact, LoggedWrite, SalesforceOrg, SyncRecord, Unmatched
 from dashboard.imports import applying
 from dashboard.imports.finance import FINANCE
@@ -111,7 +111,7 @@ def _tell(told: Scenario, kind: str, obj: dict[str, Any]) -> None:
 
 
 def _colleagues_note(jane: Customer) -> None:
-    """What may be written anywhere: an audit line, a session, a failed task, a refusal that quotes an e-mail."""
+    """What may be written anywhere: a note, an audit line, a session, a failed task, a refusal quoting an e-mail."""
     kind = ContentType.objects.get_for_model(Customer)
     AdminLine.objects.create(user_id=1, content_type=kind, object_repr=canary.NAME, action_flag=2, change_message="[]")
     noted = {"object_pk": str(jane.pk), "changes": {"description": ["", canary.DESCRIPTION]}}
@@ -124,6 +124,7 @@ def _colleagues_note(jane: Customer) -> None:
     candidate = {"account_id": "001000000000001AAA", "name": canary.NAME, "score": 40, "reasons": []}
     waits = {"reason": "no_contact", "basis": "0" * 64, "candidates": [candidate]}
     Unmatched.objects.create(customer=jane, since=when, checked_at=when, **waits)
+    notes.add(jane.pk, "The qanary lady rang", assignee_pk=None, due_on=None, by="ada", now=when)
     said = {"message": f"bad: {canary.EMAIL.upper()}"}
     LoggedWrite.objects.create(at=when, outcome="refused", sobject="Account", key="001x", response=said)
 

@@ -1,0 +1,110 @@
+"""Notes: what colleagues say about a customer, who looks after it and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from billing import selectors as billing
+from crm import notes
+from crm import selectors as crm
+from dashboard import formats, people
+from dashboard.pages import shared
+from dashboard.roles import Ability, may, requires
+
+
+@dataclass(frozen=True)
+class NotesCard:
+    """The notes of a customer, the newest first, and the form for one more where the reader may write."""
+
+    lines: Sequence[crm.NoteRow]
+    assignee_pk: int | None
+    assignee: str
+    due_on: date | None
+    is_overdue: bool
+    may_write: bool
+    people: Sequence[tuple[int, str]]
+    most: int = notes.MOST_CHARACTERS
+
+
+def card(request: HttpRequest, customer_pk: int, *, today: date) -> NotesCard | None:
+    """Return a customer's notes; None for who sees no people. At most two queries."""
+    if not shared.sees_people(request):
+        return None
+    lines = crm.notes_of(customer_pk)
+    writes = may(request, Ability.ANNOTATE)
+    newest = lines[0] if lines else None
+    due_on = newest.due_on if newest else None
+    return NotesCard(
+        lines,
+        newest.assignee_pk if newest else None,
+        newest.assignee if newest else "",
+        due_on,
+        due_on is not None and due_on < today,
+        writes,
+        tuple(_choices(newest).items()) if writes else (),
+    )
+
+
+def words(line: crm.NoteRow | None) -> str:
+    """Say in a few words to whom a customer is assigned: ada, due 3 Dec 2026."""
+    if line is None:
+        return ""
+    due = f"due {formats.day(line.due_on)}" if line.due_on else ""
+    return ", ".join(part for part in (line.assignee, due) if part)
+
+
+@requires(Ability.ANNOTATE)
+@require_POST
+def add_note(request: HttpRequest, pk: int) -> HttpResponse:
+    """Add a line: a text, another assignee, another due date, or all of them."""
+    if pk not in billing.customers([pk]):
+        raise Http404("There is no such customer.")
+    try:
+        notes.add(
+            pk,
+            request.POST.get("text", ""),
+            assignee_pk=_assignee(request.POST.get("assignee", ""), pk),
+            due_on=_day(request.POST.get("due_on", "")),
+            by=request.user.get_username(),
+            now=shared.now_of(request),
+        )
+    except ValueError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, "Written down.")
+    return redirect(f"{reverse('dashboard:customer', args=[pk])}#notes")
+
+
+def _assignee(text: str, customer_pk: int) -> int | None:
+    if not text:
+        return None
+    known = _choices(crm.assignments([customer_pk]).get(customer_pk))
+    chosen = next((pk for pk in known if str(pk) == text), None)
+    if chosen is None:
+        raise ValueError("Nobody by this name may look after a customer. Choose somebody of the list.")
+    return chosen
+
+
+def _choices(newest: crm.NoteRow | None) -> dict[int, str]:
+    """Return who may be chosen: whoever may write notes, and who it is now, though that person may do so no more."""
+    found = people.able_to(Ability.ANNOTATE)
+    if newest and newest.assignee_pk is not None:
+        found.setdefault(newest.assignee_pk, newest.assignee)
+    return found
+
+
+def _day(text: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("The due date is not a day. Write it as 2026-12-31.") from None
