@@ -107,6 +107,7 @@ def _missing(marker: str) -> str | None:
 # A test that asks for one of these sees the database of the run: SQLite or PostgreSQL.
 OF_THE_RUN = {"db", "transactional_db", "django_db_setup", "installed"}
 OF_ONE_DATABASE = ("django_db", "postgres", "redis")
+LONGEST = "test_serve.py"  # it waits for minutes: whatever else there is can run beside it
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -117,7 +118,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not marked and not OF_THE_RUN & set(item.fixturenames):  # type: ignore[attr-defined]
             item.add_marker("any_database")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.name != LONGEST))
     _skip_what_misses_a_service(items)
 
 
