@@ -56,7 +56,8 @@ def finish(*, now: datetime) -> Standing:
         waits.append(f"{waiting} events that were received are still to be worked on.")
     if waits or held is None:
         return Standing(tuple(waits), held is not None)
-    since = min(gap.listing.since for gap in gaps if gap.listing is not None and gap.listing.since is not None)
+    owed = [gap.listing.since for gap in gaps if gap.listing is not None and gap.listing.since is not None]
+    since = min(owed, default=held[0])  # where no source could have told anything, nothing was written since either
     try:
         ahead = returning.ahead(since=since, now=now)
     except drift.NotChecked as reason:

@@ -191,3 +191,17 @@ def test_what_salesforce_knows_and_nobody_can_tell_again_waits_for_a_person(plac
 
         assert not SyncRecord.objects.filter(state=WorkState.WAITING).exists()
         assert "30" in {str(value).split(".")[0] for value in written(salesforce, "MRR__c")}
+
+
+def test_a_company_that_only_connected_salesforce_is_let_go_at_once(place: Place, salesforce, tmp_path):
+    with living_in(place("sqlite")):
+        connections.connect(login(salesforce), mode="live", now=timezone.now())
+        made_at = timezone.now() - timedelta(hours=6)
+        writing.write(tmp_path / "copy", now=made_at)
+
+    with living_in(place("sqlite")):
+        restoring.restore(tmp_path / "copy")
+        catching_up.begin(made_at, now=timezone.now())
+
+        assert catching_up.finish(now=timezone.now()) == catching_up.Standing()
+        assert holding.held_by(catching_up.BY) is None
