@@ -63,6 +63,11 @@ UNMATCHED: Final[Help] = {
         "What was undone is not matched again by itself.",
         "Match the customer by hand.",
     ),
+    "ignored": (
+        "An Account fits, and a person left the customer out",
+        "Whom a person ignores is not matched by itself, not even when an Account that fits appears.",
+        "Match the customer by hand, or ignore it no more: then it is tried again.",
+    ),
 }
 
 # Why outgoing work is held, left out or waits
@@ -73,6 +78,11 @@ WORK: Final[Help] = {
         "Usual where sales makes the Account after the first payment.",
         "Make the Account (with a Contact of the customer's e-mail) or match the customer on the Unmatched page: what "
         "is held is then released by itself, in its newest state.",
+    ),
+    "ignored": (
+        "The customer is ignored",
+        "A person said that this customer needs no Account, so what Salesforce would be told about it is held.",
+        "Nothing to do. Once the customer is matched, or ignored no more, it goes like any other.",
     ),
     "needs_a_person": (
         "A person must choose",

@@ -38,7 +38,7 @@ def clear(customer_pk: int) -> None:
     for match in Match.objects.filter(customer_id=customer_pk):
         said = [{**reason, "text": GONE} for reason in match.evidence]
         Match.objects.filter(pk=match.pk).update(evidence=said)
-    Unmatched.objects.filter(customer_id=customer_pk).update(candidates=[], basis="")
+    Unmatched.objects.filter(customer_id=customer_pk).update(candidates=[], basis="", ignored_note="")
     Note.objects.filter(customer_id=customer_pk).delete()  # people call people by names that nobody told us
     records = SyncRecord.objects.filter(customer_id=customer_pk)
     records.update(error="", looked_up=None, looked_up_at=None)

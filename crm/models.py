@@ -66,6 +66,14 @@ class SalesforceOrg(models.Model):
     makes_opportunities = models.BooleanField(
         default=False, help_text="where a subscription fits none, one is made; else a person is asked"
     )
+    makes_accounts = models.BooleanField(
+        default=False, db_default=False, help_text="people may have an Account made for a customer that fits none"
+    )
+    deletes_tasks = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Tasks of a match that was undone are deleted; else they say so and are closed",
+    )
     compared_to = models.DateTimeField(null=True, help_text="what others changed there before this was compared")
     patrolled = models.JSONField(default=dict, help_text="{kind: key of the record up to which this round compared}")
     patrolled_at = models.DateTimeField(null=True, help_text="when the last round over all records ended")
@@ -184,6 +192,7 @@ class Match(models.Model):
     evidence = models.JSONField(default=list)
     matched_by = models.CharField(max_length=150, blank=True, help_text="username; empty = automatic")
     matched_at = models.DateTimeField()
+    waited_since = models.DateTimeField(null=True, help_text="since when it had been without an Account; null = never")
     undone_by = models.CharField(max_length=150, blank=True)
     undone_at = models.DateTimeField(null=True)
 
@@ -211,9 +220,20 @@ class Unmatched(models.Model):
     since = models.DateTimeField()
     checked_at = models.DateTimeField()
     snoozed_until = models.DateTimeField(null=True)
+    waits_for = models.CharField(max_length=40, blank=True, db_default="", help_text="what a person said it waits for")
+    waits_until = models.DateTimeField(null=True, help_text="null with waits_for = until there is news about it")
+    waits_by = models.CharField(max_length=150, blank=True, db_default="", help_text="username of who said so")
+    ignored_because = models.CharField(
+        max_length=40, blank=True, db_default="", help_text="set = a person left it out, and why"
+    )
+    ignored_note = models.CharField(max_length=500, blank=True, db_default="")
+    ignored_by = models.CharField(max_length=150, blank=True, db_default="", help_text="username")
+    ignored_at = models.DateTimeField(null=True)
+    news_at = models.DateTimeField(null=True, help_text="since it was set aside, an Account appeared that may be it")
 
     class Meta:
         verbose_name_plural = "unmatched customers"
+        indexes = [Index(fields=["ignored_because"], name="unmatched_by_ignored")]
 
     def __str__(self) -> str:
         return f"{self.customer_id}: {self.reason}"

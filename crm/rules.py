@@ -18,6 +18,8 @@ from crm.models import SalesforceOrg, SourceRules
 
 OF_ORG = (
     "makes_opportunities",
+    "makes_accounts",
+    "deletes_tasks",
     "write_allowance",
     "read_allowance",
     "reserve_calls",

@@ -1,7 +1,8 @@
-"""What a person decides: a match, its undoing, a rest; the second of two people is told who was first."""
+"""What a person decides: a match, its undoing; the second of two people is told who was first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import structlog
@@ -12,6 +13,8 @@ from crm import accounts, outbox
 from crm.channels.kinds import ChannelError
 from crm.ids import ACCOUNT, long_id
 from crm.matching.deciding import Decision, accounts_by_id, decide, living, with_taken
+from crm.matching.recording import record
+from crm.matching.setting_aside import UnknownCustomer
 from crm.matching.writing import write_unmatched
 from crm.models import Account, Match, Unmatched
 
@@ -32,12 +35,12 @@ class UnknownAccount(LookupError):
     """No such Account is mirrored from Salesforce, or it was deleted there."""
 
 
+class NotLike(LookupError):
+    """The other customer has no Account that this one could be matched to."""
+
+
 class UnknownMatch(LookupError):
     """There is no such match, or it was undone before."""
-
-
-class UnknownCustomer(LookupError):
-    """There is no such customer, or it belongs to a test source."""
 
 
 def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match:
@@ -52,15 +55,45 @@ def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match
             accounts.read_named([wanted], now=now)
         except ChannelError as error:
             log.warning("account not read", code=error.code, message=error.message)
+    return _match(customer_pk, wanted, by=by, now=now)
+
+
+def match_like(customer_pk: int, other_customer_pk: int, *, by: str, now: datetime) -> Match:
+    """Match a customer to the Account of another one: a company with several customers in Stripe.
+
+    Raises NotLike where the other one has no Account or is the same, else as `match` does.
+    """
+    if customer_pk == other_customer_pk:
+        raise NotLike("This is the same customer. Choose another one.")
+    other = (
+        Match.objects.select_related("account", "customer")
+        .filter(customer_id=other_customer_pk, undone_at__isnull=True)
+        .first()
+    )
+    if other is None:
+        raise NotLike("The other customer has no Account itself. Match that one first.")
+    said = {
+        "kind": "like_customer",
+        "weight": 0,
+        "text": f"A person said: the same company as {other.customer.stripe_id}",
+    }
+    return _match(customer_pk, other.account.salesforce_id, by=by, now=now, said=said)
+
+
+def _match(
+    customer_pk: int, account_id: str, *, by: str, now: datetime, said: Mapping[str, object] | None = None
+) -> Match:
     with transaction.atomic():
         billing.lock_customers([customer_pk])
         customer = billing.customers([customer_pk]).get(customer_pk)
         if customer is None or not customer.livemode:
             raise UnknownCustomer("There is no such customer, or it belongs to a test source.")
         _refuse_second(customer_pk)
-        account = living(wanted, accounts_by_id([wanted]))
+        account = living(account_id, accounts_by_id([account_id]))
         if account is None:
-            raise UnknownAccount(f"Account {wanted} is not among the Accounts read from Salesforce, or it was deleted.")
+            raise UnknownAccount(
+                f"Account {account_id} is not among the Accounts read from Salesforce, or it was deleted."
+            )
         waiting = Unmatched.objects.filter(customer_id=customer_pk).first()
         seen = [one for one in (waiting.candidates if waiting else []) if one["account_id"] == account.salesforce_id]
         try:
@@ -69,9 +102,10 @@ def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match
                     customer_id=customer_pk,
                     account=account,
                     how="person",
-                    evidence=seen[0]["reasons"] if seen else [],
+                    evidence=[*([said] if said else []), *(seen[0]["reasons"] if seen else [])],
                     matched_by=by,
                     matched_at=now,
+                    waited_since=waiting.since if waiting else None,
                 )
         except IntegrityError:
             _refuse_second(customer_pk)
@@ -79,6 +113,7 @@ def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match
         Unmatched.objects.filter(customer_id=customer_pk).delete()
         outbox.release([customer_pk], now=now)
         outbox.owe_accounts([account.salesforce_id], now=now)
+        record({customer_pk: customer.stripe_id}, {customer_pk: {"account": (None, account.salesforce_id)}}, by=by)
     return made
 
 
@@ -101,14 +136,10 @@ def unmatch(match_pk: int, *, by: str, now: datetime) -> Match:
         write_unmatched({made.customer_id: waits}, customers, now=now)
         outbox.point_anew([made.customer_id], now=now)
         outbox.owe_accounts([made.account.salesforce_id], now=now)
+        was = {"account": (made.account.salesforce_id, None)}
+        record({made.customer_id: customers[made.customer_id].stripe_id}, {made.customer_id: was}, by=by)
     made.refresh_from_db()
     return made
-
-
-def snooze(customer_pk: int, *, until: datetime | None) -> None:
-    """Let an unmatched customer rest until a moment, or wake it (None); raises UnknownCustomer if it does not wait."""
-    if not Unmatched.objects.filter(customer_id=customer_pk).update(snoozed_until=until):
-        raise UnknownCustomer("This customer does not wait for an Account.")
 
 
 def _refuse_second(customer_pk: int) -> None:

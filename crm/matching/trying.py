@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import structlog
@@ -11,7 +11,7 @@ from django.db import transaction
 from billing import selectors as billing
 from crm import accounts
 from crm.channels.kinds import ChannelError
-from crm.matching.deciding import NOT_READ, decide, named_id
+from crm.matching.deciding import NOT_READ, Decision, decide, named_id, with_taken
 from crm.matching.following import follow_accounts
 from crm.matching.writing import basis, write_matches, write_unmatched
 from crm.models import Match, SalesforceOrg, Unmatched
@@ -38,12 +38,23 @@ def match_customers(customer_pks: Collection[int], *, now: datetime, anew: bool 
         if not waiting:
             return []
     org = SalesforceOrg.objects.order_by("pk").first()
-    decisions = decide(waiting, org, now=now)
+    decisions = _left_to_people(decide(waiting, org, now=now))
     found = {pk: decision for pk, decision in decisions.items() if decision.account is not None}
     write_matches(found, now=now)
     rest = {pk: decision for pk, decision in decisions.items() if decision.account is None}
     write_unmatched(rest, waiting, now=now)
     return sorted(found)
+
+
+def _left_to_people(decisions: Mapping[int, Decision]) -> dict[int, Decision]:
+    """Whom a person ignores is never matched alone: what would be taken becomes the first candidate."""
+    sure = [pk for pk, decision in decisions.items() if decision.account is not None]
+    left_out = Unmatched.objects.filter(customer_id__in=sure).exclude(ignored_because="") if sure else []
+    ignored = {row.customer_id for row in left_out}
+    return {
+        pk: Decision(None, reason="ignored", candidates=with_taken(decision)) if pk in ignored else decision
+        for pk, decision in decisions.items()
+    }
 
 
 def match_waiting(*, now: datetime, limit: int = 5000) -> int:

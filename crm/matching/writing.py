@@ -22,6 +22,7 @@ def basis(customer: billing.CustomerRow) -> str:
 def write_matches(found: Mapping[int, Decision], *, now: datetime) -> None:
     if not found:
         return
+    waited = dict(Unmatched.objects.filter(customer_id__in=found).values_list("customer_id", "since"))
     made = [
         Match(
             customer_id=pk,
@@ -29,11 +30,12 @@ def write_matches(found: Mapping[int, Decision], *, now: datetime) -> None:
             how=decision.how,
             evidence=[{"kind": one.kind, "weight": one.weight, "text": one.text} for one in decision.evidence],
             matched_at=now,
+            waited_since=waited.get(pk),
         )
         for pk, decision in sorted(found.items())
     ]
     Match.objects.bulk_create(made, ignore_conflicts=True)  # a person who was first keeps the customer
-    Unmatched.objects.filter(customer_id__in=found).delete()
+    Unmatched.objects.filter(customer_id__in=waited).delete()
     outbox.release(list(found), now=now)
     outbox.owe_accounts({one.account.salesforce_id for one in found.values() if one.account}, now=now)
 
@@ -41,6 +43,7 @@ def write_matches(found: Mapping[int, Decision], *, now: datetime) -> None:
 def write_unmatched(
     found: Mapping[int, Decision], customers: Mapping[int, billing.CustomerRow], *, now: datetime
 ) -> None:
+    news = _news(found)
     Unmatched.objects.bulk_create(
         [
             Unmatched(
@@ -57,3 +60,12 @@ def write_unmatched(
         unique_fields=["customer"],
         update_fields=["reason", "basis", "candidates", "checked_at"],
     )
+    if news:
+        Unmatched.objects.filter(customer_id__in=news).update(news_at=now)
+
+
+def _news(found: Mapping[int, Decision]) -> list[int]:
+    """Return the customers that a person set aside and that have a candidate now which they did not have then."""
+    aside = Unmatched.objects.filter(customer_id__in=found).exclude(waits_for="", ignored_because="")
+    known = {row.customer_id: {one["account_id"] for one in row.candidates} for row in aside}
+    return [pk for pk, ids in known.items() if any(one.account_id not in ids for one in found[pk].candidates)]

@@ -1,10 +1,12 @@
 """What we owe the outside world: records to bring in step and messages to tell. The row is the queue."""
 
 from crm.outbox.owing import (
+    IGNORED,
     SALESFORCE,
     UNMATCHED,
     UnknownWork,
     beginning,
+    hold_as,
     org_connected,
     owe_accounts,
     owe_for,
@@ -20,6 +22,7 @@ from crm.outbox.settling import ATTEMPTS, Settled, settle
 
 __all__ = [
     "ATTEMPTS",
+    "IGNORED",
     "LEASE",
     "SALESFORCE",
     "UNMATCHED",
@@ -30,6 +33,7 @@ __all__ = [
     "deliver",
     "due_jobs",
     "due_records",
+    "hold_as",
     "is_due",
     "org_connected",
     "owe_accounts",

@@ -12,10 +12,12 @@ from django.db.models.functions import Least
 from billing import selectors as billing
 from crm import messages, statements
 from crm.channels import slack
-from crm.models import Match, Message, Priority, RecordKind, SalesforceOrg, SyncRecord, WorkState
+from crm.models import Match, Message, Priority, RecordKind, SalesforceOrg, SyncRecord, Unmatched, WorkState
 
 UNMATCHED = "unmatched"
 NO_ORG = "no_org"
+IGNORED = "ignored"
+WITHOUT_ACCOUNT = (UNMATCHED, NO_ORG, IGNORED)
 
 SALESFORCE = "salesforce"  # its channel's name
 
@@ -41,13 +43,14 @@ def owe_for(entries: Sequence[Any], touched: Collection[int], *, now: datetime, 
     unmatched = {entry.customer_id for entry in entries} - accounts.keys()
     in_test = billing.in_test_mode(unmatched) if unmatched else set()
     hold = (UNMATCHED if SalesforceOrg.objects.exists() else NO_ORG) if unmatched else ""
+    ignored = _ignored(unmatched) if unmatched else set()
     rows: list[SyncRecord] = []
     bumped: dict[Key, Priority] = {}
     urgent = dict.fromkeys(at_risk, Priority.URGENT)
     for entry in entries:
         if entry.customer_id in in_test:
             continue
-        code = "" if entry.customer_id in accounts else hold
+        code = "" if entry.customer_id in accounts else IGNORED if entry.customer_id in ignored else hold
         priority = _priority(entry)
         urgent[entry.customer_id] = min(priority, urgent.get(entry.customer_id, Priority.REFRESH))
         rows.append(_row(RecordKind.SCHEDULE, entry.key, entry.customer_id, code, now, wanted=1, priority=priority))
@@ -61,7 +64,7 @@ def owe_for(entries: Sequence[Any], touched: Collection[int], *, now: datetime, 
         rows.append(_row(RecordKind.ACCOUNT, account_id, None, "", now, priority=priority))
     _add(rows)
     _want_newer(bumped, now=now)
-    _owe_messages(entries, accounts, now=now)
+    _owe_messages(entries, accounts, ignored, now=now)
 
 
 def owe_accounts(account_ids: Collection[str], *, now: datetime, priority: Priority = Priority.REFRESH) -> None:
@@ -92,7 +95,9 @@ def beginning(entry_type: str, lines: Iterable[Mapping[str, Any]]) -> set[str]:
     return {subscription for subscription, micros in found.items() if micros > 0}
 
 
-def _owe_messages(entries: Sequence[Any], accounts: Mapping[int, str], *, now: datetime) -> None:
+def _owe_messages(
+    entries: Sequence[Any], accounts: Mapping[int, str], ignored: Collection[int], *, now: datetime
+) -> None:
     """Owe people what movements have to tell, where a channel is set up to tell it.
 
     In Salesforce it is told on the customer's Account, so without one it is held.
@@ -108,7 +113,7 @@ def _owe_messages(entries: Sequence[Any], accounts: Mapping[int, str], *, now: d
             continue
         if entry.type in slack.TOLD and slack.is_configured():
             rows += _message(entry, slack.SlackChannel.name, "", org, now)
-        hold = "" if entry.customer_id in accounts else UNMATCHED
+        hold = "" if entry.customer_id in accounts else IGNORED if entry.customer_id in ignored else UNMATCHED
         rows += _message(entry, SALESFORCE, hold, org, now)
     statements.insert_new(rows)
 
@@ -145,6 +150,11 @@ def _message(entry: Any, channel: str, hold: str, org: SalesforceOrg, now: datet
 def _accounts_of(customer_pks: Collection[int]) -> dict[int, str]:
     matches = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True)
     return dict(matches.values_list("customer_id", "account__salesforce_id"))
+
+
+def _ignored(customer_pks: Collection[int]) -> set[int]:
+    left_out = Unmatched.objects.filter(customer_id__in=customer_pks).exclude(ignored_because="")
+    return set(left_out.values_list("customer_id", flat=True))
 
 
 def _row(
@@ -212,7 +222,7 @@ def release(customer_pks: Collection[int], *, now: datetime) -> int:
     What was written for them under an earlier match is owed again, so that it points at the Account.
     """
     records = SyncRecord.objects.filter(customer_id__in=customer_pks)
-    held = records.filter(state=WorkState.HELD, error_code__in=(UNMATCHED, NO_ORG))
+    held = records.filter(state=WorkState.HELD, error_code__in=WITHOUT_ACCOUNT)
     released = held.update(state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error="")
     _release_messages(customer_pks)
     written = records.filter(state=WorkState.SENT)
@@ -222,7 +232,7 @@ def release(customer_pks: Collection[int], *, now: datetime) -> int:
 def _release_messages(customer_pks: Collection[int]) -> None:
     """Let the newest held message of each kind go, at its time; what it makes old news is dropped."""
     held = Message.objects.filter(
-        customer_id__in=customer_pks, channel=SALESFORCE, state=WorkState.HELD, error_code=UNMATCHED
+        customer_id__in=customer_pks, channel=SALESFORCE, state=WorkState.HELD, error_code__in=(UNMATCHED, IGNORED)
     )
     newest: dict[tuple[int | None, str], int] = {}
     for pk, customer_pk, topic in held.order_by("pk").values_list("pk", "customer_id", "topic"):
@@ -242,6 +252,13 @@ def org_connected() -> None:
     """Say of what was held because no org was connected that it waits for a match now."""
     held = SyncRecord.objects.filter(state=WorkState.HELD, error_code=NO_ORG)
     held.update(error_code=UNMATCHED)
+
+
+def hold_as(code: str, customer_pks: Collection[int]) -> None:
+    """Say of work that is held because customers have no Account whether they wait for one or are left out."""
+    before = UNMATCHED if code == IGNORED else IGNORED
+    for rows in (SyncRecord.objects, Message.objects):
+        rows.filter(customer_id__in=customer_pks, state=WorkState.HELD, error_code=before).update(error_code=code)
 
 
 def point_anew(customer_pks: Collection[int], *, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from crm.channels.salesforce.budget import Budget
 from crm.channels.salesforce.errors import Explanation
+from crm.selectors.acceptable import Acceptable, acceptable
 from crm.selectors.differences import (
     DriftPage,
     DriftRow,
@@ -121,6 +122,7 @@ __all__ = [
     "REASONS",
     "SIGNALS",
     "SOBJECTS",
+    "Acceptable",
     "AccountRow",
     "Budget",
     "CandidateRow",
@@ -163,6 +165,7 @@ __all__ = [
     "UnmatchedRow",
     "WritePage",
     "WriteRow",
+    "acceptable",
     "account_ids",
     "accounts",
     "accounts_matching",

@@ -42,7 +42,7 @@ class CrmPulse:
 def pulse() -> CrmPulse:
     """Return the pulse for the frame of every page: one query, four while Salesforce is not connected."""
     counts = {
-        "unmatched": counted(Unmatched.objects.all()),
+        "unmatched": counted(Unmatched.objects.filter(ignored_because="")),
         "at_risk": counted(CustomerRisk.objects.filter(customer__source__livemode=True)),
         "parked": counted(SyncRecord.objects.filter(state=WorkState.PARKED)),
     }
@@ -57,7 +57,7 @@ def pulse() -> CrmPulse:
         mode, policy = "held" if held_since else mode, policy or mrr.FIRST_POLICY
         return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy, lacks)
     return CrmPulse(
-        unmatched=Unmatched.objects.count(),
+        unmatched=Unmatched.objects.filter(ignored_because="").count(),
         is_reopening_asked=mrr.waiting_reopening().exists(),
         is_incomplete=mrr.incomplete_balances().exists(),
     )

@@ -52,6 +52,14 @@ class UnmatchedRow:
     candidates: Sequence[CandidateRow]
     held: int
     snoozed_until: datetime | None = None
+    waits_for: str = ""
+    waits_until: datetime | None = None
+    waits_by: str = ""
+    ignored_because: str = ""
+    ignored_by: str = ""
+    ignored_at: datetime | None = None
+    ignored_note: str = ""
+    news_at: datetime | None = None
 
     @property
     def mrr_minor(self) -> int:
@@ -89,18 +97,22 @@ def unmatched(
     searches_people: bool = True,
     sources: Sequence[int] | None = None,
     customer_pk: int | None = None,
+    is_ignored: bool = False,
     snoozed_at: datetime | None = None,
     awake_at: datetime | None = None,
     assignee_pk: int | None = None,
 ) -> UnmatchedPage:
     """Return customers that wait for an Account, the largest MRR first. Three queries.
 
-    `awake_at` leaves out those that a person put to rest beyond that moment, `snoozed_at` keeps only them;
-    `assignee_pk` keeps those that this person looks after.
+    `awake_at` leaves out those that a person put to rest beyond that moment or that wait for something, `snoozed_at`
+    keeps only the first; `is_ignored` returns those that were left out instead of those that wait; `assignee_pk` keeps
+    those that this person looks after.
 
     Unless `searches_people`, only ids are searched: a hit by name would tell the name.
     """
-    rows = _unmatched(sources).annotate(mrr=Coalesce(Max("customer__balances__mrr_micros"), Value(0)))
+    rows = _without_account(sources) if is_ignored or customer_pk else _unmatched(sources)
+    rows = rows.exclude(ignored_because="") if is_ignored else rows
+    rows = rows.annotate(mrr=Coalesce(Max("customer__balances__mrr_micros"), Value(0)))
     if reason:
         rows = rows.filter(reason=reason)
     if customer_pk is not None:
@@ -108,7 +120,7 @@ def unmatched(
     if snoozed_at is not None:
         rows = rows.filter(snoozed_until__gt=snoozed_at)
     if awake_at is not None:
-        rows = rows.filter(Q(snoozed_until__isnull=True) | Q(snoozed_until__lte=awake_at))
+        rows = rows.filter(Q(snoozed_until__isnull=True) | Q(snoozed_until__lte=awake_at)).exclude(is_away(awake_at))
     if assignee_pk is not None:
         rows = rows.filter(customer__in=assigned_to(assignee_pk).values("customer"))
     if search:
@@ -151,17 +163,19 @@ def unmatched_reasons(*, sources: Sequence[int] | None = None) -> dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class MatchedMrr:
-    """MRR and paying customers of one currency, matched and not."""
+    """MRR and paying customers of one currency, matched and not; of those not matched, some are ignored."""
 
     matched_micros: int = 0
     matched_customers: int = 0
     unmatched_micros: int = 0
     unmatched_customers: int = 0
+    ignored_micros: int = 0
+    ignored_customers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MatchTotals:
-    """How much of MRR is matched. `customers` counts all that wait, paying or not."""
+    """How much of MRR is matched. `customers` counts all that wait, paying or not, and none that is ignored."""
 
     customers: int
     currencies: Mapping[str, MatchedMrr]
@@ -188,28 +202,46 @@ def unmatched_totals(*, sources: Sequence[int] | None = None) -> MatchTotals:
         "micros": Sum("customer__balances__mrr_micros", filter=pays),
         "count": Count("customer_id", filter=pays),
     }
-    everybody = {"everybody": Subquery(counted(_unmatched(sources)))}
+    everybody = Subquery(counted(_unmatched(sources)))
+    ignored = Q(ignored_at__isnull=False)
+    of_ignored = {
+        "its": Sum("customer__balances__mrr_micros", filter=pays & ignored),
+        "their": Count("customer_id", filter=pays & ignored),
+    }
+    nobody = {name: Value(None, IntegerField()) for name in ("its", "their", "everybody")}
+    by_currency = "customer__balances__currency"
     rows = (
-        _unmatched(sources).values_list("customer__balances__currency").annotate(**columns, **everybody).order_by(),
-        kept.filter(pays)
-        .values_list("customer__balances__currency")
-        .annotate(**columns, everybody=Value(None, IntegerField()))
-        .order_by(),
+        _without_account(sources).values_list(by_currency).annotate(**columns, **of_ignored, everybody=everybody),
+        kept.filter(pays).values_list(by_currency).annotate(**columns, **nobody),
     )
-    found = list(rows[0].union(rows[1], all=True))
-    waiting = {currency: (micros, count) for currency, micros, count, all_ in found if count and all_ is not None}
-    matched = {currency: (micros, count) for currency, micros, count, all_ in found if count and all_ is None}
-    nothing = (0, 0)
+    found: list[Any] = list(rows[0].order_by().union(rows[1].order_by(), all=True))
+    paying = [row for row in found if row[2]]
+    waiting = {currency: said for currency, *said, all_ in paying if all_ is not None}
+    matched = {currency: said[:2] for currency, *said, all_ in paying if all_ is None}
     return MatchTotals(
-        customers=max((everybody or 0 for *_, everybody in found), default=0),
+        customers=max((row[-1] or 0 for row in found), default=0),
         currencies={
-            currency: MatchedMrr(*matched.get(currency, nothing), *waiting.get(currency, nothing))
+            currency: MatchedMrr(
+                *matched.get(currency, (0, 0)), *(one or 0 for one in waiting.get(currency, (0, 0, 0, 0)))
+            )
             for currency in sorted({*matched, *waiting})
         },
     )
 
 
+def is_away(at: datetime) -> Q:
+    """Return the condition that a customer waits for something a person named, and neither its day nor news came."""
+    rests = Q(waits_until__isnull=True) | Q(waits_until__gt=at)
+    return ~Q(waits_for="") & rests & Q(news_at__isnull=True)
+
+
 def _unmatched(sources: Sequence[int] | None) -> QuerySet[Unmatched]:
+    """Return who waits for an Account."""
+    return _without_account(sources).filter(ignored_because="")
+
+
+def _without_account(sources: Sequence[int] | None) -> QuerySet[Unmatched]:
+    """Return who has no Account, the ignored too."""
     rows = Unmatched.objects.all()
     return rows if sources is None else rows.filter(customer__source_id__in=sources)
 
@@ -231,12 +263,20 @@ def _unmatched_row(row: Unmatched, balances: Sequence[mrr.Balance], held: int) -
         candidates=[CandidateRow(**one) for one in row.candidates],
         held=held,
         snoozed_until=row.snoozed_until,
+        waits_for=row.waits_for,
+        waits_until=row.waits_until,
+        waits_by=row.waits_by,
+        ignored_because=row.ignored_because,
+        ignored_by=row.ignored_by,
+        ignored_at=row.ignored_at,
+        ignored_note=row.ignored_note,
+        news_at=row.news_at,
     )
 
 
 def largest_unmatched(currency: str, *, sources: Sequence[int] | None = None) -> Largest | None:
     """Return the unmatched customer with the most MRR in a currency."""
-    return largest_of(_unmatched(sources), currency)
+    return largest_of(_without_account(sources), currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,4 +297,4 @@ def resting(*, now: datetime) -> Resting:
 
 def unmatched_members(currency: str, *, sources: Sequence[int] | None = None) -> list[Member]:
     """Return whose MRR is unmatched, the largest first. One query."""
-    return members_of(_unmatched(sources), currency)
+    return members_of(_without_account(sources), currency)

@@ -65,7 +65,7 @@ def create_snooze(request: HttpRequest) -> HttpResponse:
     wakes = request.POST.get("wake") == "1"
     until = None if wakes else shared.now_of(request) + timedelta(days=SNOOZE_DAYS)
     try:
-        matching.snooze(customer_pk, until=until)
+        matching.snooze(customer_pk, until=until, by=request.user.get_username(), now=shared.now_of(request))
     except matching.UnknownCustomer as error:
         messages.error(request, str(error))
     else:

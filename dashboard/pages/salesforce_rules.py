@@ -26,6 +26,8 @@ LABELS = {
     "payment_tasks": "Paid invoices that leave a completed Task",
     "amount_from": "Amount of an Opportunity we win",
     "makes_opportunities": "Make an Opportunity where none fits",
+    "makes_accounts": "Let people make an Account for a customer",
+    "deletes_tasks": "Delete our Tasks when a match is undone",
     "write_allowance": "Writing calls a day",
     "read_allowance": "Reading calls a day",
     "reserve_calls": "Calls left to others",
@@ -47,6 +49,16 @@ class OrgForm(forms.Form):
         label=LABELS["makes_opportunities"],
         required=False,
         help_text="Else a person is asked, on the Unmatched page.",
+    )
+    makes_accounts = forms.BooleanField(
+        label=LABELS["makes_accounts"],
+        required=False,
+        help_text="On the Unmatched page, where no Account fits. Else only Salesforce makes Accounts.",
+    )
+    deletes_tasks = forms.BooleanField(
+        label=LABELS["deletes_tasks"],
+        required=False,
+        help_text="Else they are closed, with a line that says why.",
     )
     write_allowance = _count(
         "write_allowance", "As they come to an end, sending slows; they are never passed.", least=24
@@ -166,7 +178,7 @@ def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
         {
             "is_connected": org is not None,
             "sources": [(one, SourceForm(initial=_initial(one), prefix=str(one.pk))) for one in rules.of_sources()],
-            "records": [form["makes_opportunities"], form["csm_field"]],
+            "records": [form[name] for name in ("makes_opportunities", "makes_accounts", "deletes_tasks", "csm_field")],
             "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
             "alerts": [form["alert_email"], form["alert_channel"]],
             "has_errors": bool(form.errors),
