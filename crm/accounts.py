@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from crm import forgetting, scoring
+from crm import forgetting
 from crm.channels.kinds import Permanent
 from crm.channels.salesforce.soql import quoted_list
+from crm.domains import address_key, company_domain
 from crm.ids import ACCOUNT, long_id
+from crm.keys import account_keys
 from crm.models import Account, Contact, SalesforceOrg
 
 if TYPE_CHECKING:
@@ -225,18 +227,18 @@ def _news(model: Any, org: SalesforceOrg, rows: Mapping[str, Any], columns: Sequ
 def account_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Account:
     """Return an unsaved row of an Account as Salesforce's API writes it; the demo's fixture has the same shape."""
     name, website = _text(record, "Name", 255), _text(record, "Website", 255)
+    phone, country = _text(record, "Phone", 80), _text(record, "BillingCountry", 80)
     stamp = record.get("SystemModstamp")
     return Account(
         org=org,
         salesforce_id=long_id(str(record["Id"])),
         name=name,
-        name_key=scoring.name_key(name),
         website=website,
-        domain=scoring.website_domain(website),
-        phone=_text(record, "Phone", 80),
+        phone=phone,
         city=_text(record, "BillingCity", 80),
         postal_code=_text(record, "BillingPostalCode", 40),
-        country=_text(record, "BillingCountry", 80),
+        country=country,
+        **account_keys(name=name, website=website, phone=phone, country=country),
         type=_text(record, "Type", 80),
         owner_name=str((record.get("Owner") or {}).get("Name") or "")[:255],
         **_people(org, record),
@@ -259,24 +261,25 @@ def _people(org: SalesforceOrg, record: Mapping[str, Any]) -> dict[str, Any]:
 def _keep_contacts(org: SalesforceOrg, records: list[Mapping[str, Any]]) -> int:
     rows = {record["Id"]: contact_row(org, record) for record in records}
     _keep_forgotten(Contact, org, rows)
-    news = _news(Contact, org, rows, ["account_id", "email", "is_deleted"])
+    news = _news(Contact, org, rows, ["account_id", "email", "domain", "is_deleted"])
     Contact.objects.bulk_create(
         list(rows.values()),
         update_conflicts=True,
         unique_fields=["org", "salesforce_id"],
-        update_fields=["account_id", "email", "is_deleted"],
+        update_fields=["account_id", "email", "domain", "is_deleted"],
     )
     return news
 
 
 def contact_row(org: SalesforceOrg, record: Mapping[str, Any]) -> Contact:
     """Return an unsaved row of a Contact as Salesforce's API writes it; one that lost its e-mail counts as deleted."""
-    email = scoring.address_key(str(record.get("Email") or ""))[:255]
+    email = address_key(str(record.get("Email") or ""))[:255]
     return Contact(
         org=org,
         salesforce_id=long_id(str(record["Id"])),
         account_id=_text(record, "AccountId", 18),
         email=email,
+        domain=company_domain(email),
         is_deleted=bool(record.get("IsDeleted")) or not email,
     )
 

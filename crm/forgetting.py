@@ -107,7 +107,8 @@ def _hide(row: Contact | Account, now: datetime) -> str:
 def without_person(row: Contact | Account) -> None:
     """Empty what a mirrored row, saved or not, tells of a person. A Contact without an e-mail counts as deleted."""
     if isinstance(row, Contact):
-        row.email, row.is_deleted = "", True
+        row.email, row.domain, row.is_deleted = "", "", True
         return
     row.name = row.salesforce_id
-    row.name_key = row.website = row.domain = row.phone = row.city = row.postal_code = row.country = ""
+    row.name_key = row.name_start = row.website = row.domain = row.phone = row.phone_key = ""
+    row.city = row.postal_code = row.country = ""

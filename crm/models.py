@@ -81,6 +81,12 @@ class SalesforceOrg(models.Model):
     csm_field = models.CharField(
         max_length=80, blank=True, help_text="API name of a User lookup on Account; empty = the Account's owner"
     )
+    match_threshold = models.PositiveSmallIntegerField(
+        default=85, db_default=85, help_text="points from which a customer is matched without a person"
+    )
+    blocked_domains = models.TextField(
+        blank=True, default="", db_default="", help_text="domains of several companies, which say nothing of one"
+    )
     alert_email = models.CharField(
         max_length=500, blank=True, help_text="told when sending stops and goes on; commas between addresses"
     )
@@ -136,9 +142,15 @@ class Account(models.Model):
     salesforce_id = models.CharField(max_length=18)
     name = models.CharField(max_length=255)
     name_key = models.CharField(max_length=255, blank=True, help_text="the name without case, accents and legal form")
+    name_start = models.CharField(
+        max_length=5, blank=True, default="", db_default="", help_text="its first letters: finds misspelt names"
+    )
     website = models.CharField(max_length=255, blank=True)
-    domain = models.CharField(max_length=255, blank=True)
+    domain = models.CharField(max_length=255, blank=True, help_text="what of the website a company can register")
     phone = models.CharField(max_length=80, blank=True)
+    phone_key = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="the phone as digits after its country's code"
+    )
     city = models.CharField(max_length=80, blank=True)
     postal_code = models.CharField(max_length=40, blank=True)
     country = models.CharField(max_length=80, blank=True)
@@ -159,6 +171,8 @@ class Account(models.Model):
         indexes = [
             Index(fields=["domain"], name="accounts_by_domain"),
             Index(fields=["name_key"], name="accounts_by_name"),
+            Index(fields=["name_start"], name="accounts_by_start_of_name"),
+            Index(fields=["phone_key"], name="accounts_by_phone", condition=~Q(phone_key="")),
         ]
 
     def __str__(self) -> str:
@@ -172,12 +186,18 @@ class Contact(models.Model):
     salesforce_id = models.CharField(max_length=18)
     account_id = models.CharField(max_length=18, blank=True)
     email = models.CharField(max_length=255)
+    domain = models.CharField(
+        max_length=255, blank=True, default="", db_default="", help_text="the e-mail's, where a company owns it"
+    )
     is_deleted = models.BooleanField(default=False)
     forgotten_at = models.DateTimeField(null=True, help_text="set = a forgotten person's: its e-mail is not kept")
 
     class Meta:
         constraints = [UniqueConstraint(fields=["org", "salesforce_id"], name="a_contact_is_mirrored_once")]
-        indexes = [Index(fields=["email"], name="contacts_by_email")]
+        indexes = [
+            Index(fields=["email"], name="contacts_by_email"),
+            Index(fields=["domain", "account_id"], name="contacts_by_domain", condition=~Q(domain="")),
+        ]
 
     def __str__(self) -> str:
         return self.salesforce_id
@@ -188,7 +208,7 @@ class Match(models.Model):
 
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="matches")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="matches")
-    how = models.CharField(max_length=20, help_text="metadata, email, person")
+    how = models.CharField(max_length=20, help_text="metadata, email, evidence, merge, person")
     evidence = models.JSONField(default=list)
     matched_by = models.CharField(max_length=150, blank=True, help_text="username; empty = automatic")
     matched_at = models.DateTimeField()

@@ -25,7 +25,8 @@ from django.utils import timezone
 from billing.models import EventState, SigningSecret, StripeEvent, StripeSource
 from config import pipeline
 from config.demo import companies, rates, story
-from crm import scoring
+from crm.domains import address_key, company_domain
+from crm.keys import account_keys
 from crm.models import Account, Contact, SalesforceOrg
 from dashboard.roles import Role
 from mrr import fx
@@ -185,15 +186,15 @@ def _make_salesforce(customers: int) -> None:
     Account.objects.bulk_create(
         Account(
             org=org,
-            domain=scoring.website_domain(one["website"]),
-            name_key=scoring.name_key(one["name"]),
             modified_at=now,
+            **account_keys(name=one["name"], website=one["website"], phone=one["phone"], country=one["country"]),
             **one,
         )
         for one in accounts
     )
     Contact.objects.bulk_create(
-        Contact(org=org, **{**one, "email": scoring.address_key(one["email"])}) for one in contacts
+        Contact(org=org, **{**one, "email": address_key(one["email"]), "domain": company_domain(one["email"])})
+        for one in contacts
     )
 
 

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from billing import selectors as billing
 from crm import accounts, scoring
+from crm.company_names import name_key
+from crm.domains import address_key, company_domain
 from crm.ids import ACCOUNT, MalformedId, long_id
 from crm.models import Account, Contact, Match, SalesforceOrg
 from crm.scoring import Candidate, Reason
@@ -38,7 +40,7 @@ def decide(
             "customer_id", "account__salesforce_id"
         )
     )
-    emails = {pk: scoring.address_key(customer.email) for pk, customer in customers.items()}
+    emails = {pk: address_key(customer.email) for pk, customer in customers.items()}
     contacts = _contacts({email for email in emails.values() if email})
     named = {pk: named_id(customer.metadata) for pk, customer in customers.items()}
     ids = {found for found, _ in named.values() if found} | {
@@ -130,8 +132,8 @@ def _with_hints(
 ) -> dict[int, Decision]:
     """Give each customer that waits its candidates; a website's domain and a name are hints, never enough alone."""
     waiting = [pk for pk, decision in decisions.items() if decision.account is None and not decision.candidates]
-    domains = {pk: scoring.company_domain(emails[pk]) for pk in waiting}
-    names = {pk: scoring.name_key(customers[pk].name) for pk in waiting}
+    domains = {pk: company_domain(emails[pk]) for pk in waiting}
+    names = {pk: name_key(customers[pk].name) for pk in waiting}
     by_domain = _accounts_by("domain", {domain for domain in domains.values() if domain})
     by_name = _accounts_by("name_key", {name for name in names.values() if name})
     for pk in waiting:
