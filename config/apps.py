@@ -14,8 +14,10 @@ class ConfigConfig(AppConfig):
         from config import machine as our_machine
         from config.nudge import nudge
         from dashboard import machine
+        from dashboard.imports import applying
 
         warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # no collectstatic needed
         webhook.after_keep = lambda: nudge("inbox")
         backfill.wake = lambda: nudge("listings")
+        applying.wake = lambda: nudge("imports")
         machine.look = our_machine.look

@@ -23,6 +23,7 @@ from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
 from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow
 from crm.channels.kinds import ChannelError
+from dashboard.imports import working
 from dashboard.models import JobRun
 from mrr import check, ecb, fx, seals
 from mrr.days import day_of
@@ -85,7 +86,7 @@ marks = Marks()
 
 # How many drains of a lane may run at once on this machine. SQLite has one writer, so more would only wait.
 # What Stripe allows is counted by the process that asks, so one asks.
-lanes: dict[Lane, int] = {"inbox": 1, "fetches": 1, "outbox": 1, "listings": 1}
+lanes: dict[Lane, int] = {"inbox": 1, "fetches": 1, "outbox": 1, "listings": 1, "imports": 1}
 
 
 def share_lanes(*, workers: int, has_many_writers: bool) -> None:
@@ -135,6 +136,13 @@ def run_listings() -> int:
     return _drain("listings", _listings_batch, due.is_listing_due)
 
 
+def run_imports() -> int:
+    """Read, apply and undo large files that people brought; returns how many were taken up."""
+    if not working.is_due(now=timezone.now()):
+        return 0  # files are brought seldom: nobody waits for the next
+    return _drain("imports", _imports_batch, working.is_due)
+
+
 def run_outbox() -> int:
     """Send what is due; returns how much was sent (or would have been)."""
     return _drain("outbox", _outbox_batch, due.is_outbox_due)
@@ -148,6 +156,7 @@ def sweep() -> None:
     run_clock()
     run_repricing()
     run_forgettings()
+    run_imports()
     run_outbox()
 
 
@@ -274,6 +283,16 @@ def _listings_batch(now: datetime) -> int:
     if drained.entries:
         nudge("outbox")
     return drained.listed + drained.reposted + counted
+
+
+def _imports_batch(now: datetime) -> int:
+    def goes_on() -> bool:
+        marks.progressed()
+        return not marks.is_stopping
+
+    taken = working.carry_on(now=now, goes_on=goes_on)
+    nudge("outbox")  # matches move what is owed to Salesforce
+    return taken
 
 
 def _outbox_batch(now: datetime) -> int:

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from config import due, tasks
 from config.nudge import enqueue
+from dashboard.imports import working
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,8 @@ class Watchdog:
                 enqueue("outbox")
                 if due.is_fetch_due(now=timezone.now()):
                     enqueue("fetches")
+                if working.is_due(now=timezone.now()):
+                    enqueue("imports")
         if reason := self.reason_to_restart(now):
             log.error("the workers are stuck; restarting them", reason=reason)
             self.restart(now)

@@ -52,8 +52,19 @@ class JobRun(models.Model):
         return self.name
 
 
+class Work(models.TextChoices):
+    """What is owed to a file that somebody brought, by a worker where the file is large."""
+
+    READING = "reading"
+    APPLYING = "applying"
+    UNDOING = "undoing"
+
+
 class Import(models.Model):
-    """A file that somebody brought: looked at, then applied or thrown away, and perhaps undone."""
+    """A file that somebody brought: looked at, then applied or thrown away, and perhaps undone.
+
+    `applied_at` is when it was asked to be applied, whether or not a worker is still at it.
+    """
 
     kind = models.CharField(max_length=20)
     file_name = models.CharField(max_length=200, blank=True)
@@ -70,9 +81,18 @@ class Import(models.Model):
     applied_at = models.DateTimeField(null=True)
     undone_by = models.CharField(max_length=150, blank=True)
     undone_at = models.DateTimeField(null=True)
+    work = models.CharField(max_length=10, choices=Work, blank=True, db_default="", help_text="empty = nothing is owed")
+    due_at = models.DateTimeField(null=True, help_text="when the work may be taken up")
+    done = models.PositiveIntegerField(db_default=0, help_text="rows of the work that are behind it")
+    reached = models.BigIntegerField(db_default=0, help_text="key of the last change that an undo put back")
+    skips_bad = models.BooleanField(db_default=False, help_text="apply leaves out bad rows")
+    problem = models.CharField(max_length=300, blank=True, db_default="", help_text="why the work was not done")
 
     class Meta:
-        indexes = [models.Index(fields=["-at", "-id"], name="imports_newest_first")]
+        indexes = [
+            models.Index(fields=["-at", "-id"], name="imports_newest_first"),
+            models.Index(fields=["due_at"], condition=~models.Q(work=""), name="imports_to_work_on"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"

@@ -9,10 +9,10 @@ from typing import Final
 
 from django.core.management.base import BaseCommand, CommandError
 
-from dashboard.imports import applying
+from dashboard.imports import applying, working
 from dashboard.imports.form import Bad, Kind, WrongFile
 
-NAMED: Final = applying.FAULTS_KEPT  # bad rows told one by one; the rest is counted
+NAMED: Final = working.FAULTS_KEPT  # bad rows told one by one; the rest is counted
 BY: Final = "command line"
 
 
@@ -23,7 +23,7 @@ def run(command: BaseCommand, kind: Kind, file: str, *, skips_bad: bool, now: da
     """
     try:
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        one = applying.bring(kind, Path(file).name, body, by=BY, now=now)
+        one = applying.bring(kind, Path(file).name, body, by=BY, now=now, here=True)
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=2) from None
     except WrongFile as error:
@@ -39,7 +39,7 @@ def run(command: BaseCommand, kind: Kind, file: str, *, skips_bad: bool, now: da
         applying.throw_away(one.pk)
         return result
     try:
-        done = applying.apply(one.pk, skips_bad=skips_bad, by=BY, now=now)
-    except applying.NotDone as error:
+        done = applying.apply(one.pk, skips_bad=skips_bad, by=BY, now=now, here=True)
+    except working.NotDone as error:
         raise CommandError(str(error)) from None
     return {**result, "added": done.added, "changed": done.changed, "already": done.already, "import": done.pk}

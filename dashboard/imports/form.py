@@ -80,6 +80,7 @@ class Kind:
     `read` turns rows into good and bad ones on a given day; `held` tells what places hold now; `write` makes them hold
     other values, in the caller's transaction, for a person at a moment; `refusal` says why places may not be put back
     since a moment, empty when they may. `says` is the column with the value, `same` the columns that name the place.
+    So many rows as `at_once` says are one transaction.
     """
 
     key: str
@@ -94,6 +95,7 @@ class Kind:
     write: Callable[[Values, str, datetime], None]
     refusal: Callable[[Collection[str], datetime], str] = lambda _places, _since: ""
     most_rows: int = MOST_ROWS
+    at_once: int = AT_ONCE
 
     @property
     def sample(self) -> str:
@@ -112,6 +114,11 @@ def each(rows: Iterable[Row], take: Callable[[Row], Good]) -> list[Good | Bad]:
         except WrongCell as error:
             found.append(Bad(row.line, error.column, error.reason, error.cure))
     return found
+
+
+def count(kind: Kind, body: bytes) -> int:
+    """Return how many rows a file has, without looking anything up. Raises WrongFile."""
+    return sum(1 for _ in _rows(kind, body))
 
 
 def read(kind: Kind, body: bytes, *, today: date) -> Iterator[Good | Bad]:

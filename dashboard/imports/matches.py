@@ -79,4 +79,5 @@ MATCHES: Final = Kind(
     held=_held,
     write=_write,
     most_rows=MOST_ROWS,
+    at_once=MOST_ROWS,  # a match can be refused, and then none is made
 )

@@ -17,7 +17,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from dashboard.imports import applying
 from dashboard.imports.form import MOST_BYTES, Bad, Kind, WrongFile
 from dashboard.imports.kinds import KINDS, NEEDS
-from dashboard.models import Import
+from dashboard.imports.working import NotDone
+from dashboard.models import Import, Work
 from dashboard.pages import shared
 from dashboard.parts import Choice
 from dashboard.roles import Ability, may, requires
@@ -102,6 +103,7 @@ def one(request: HttpRequest, pk: int) -> HttpResponse:
             "good": row.rows - row.bad,
             "faults": [Bad(*fault) for fault in row.faults],
             "more_faults": row.bad - len(row.faults) if row.faults else 0,
+            "of": _of(row),
         },
         name="Import",
         now=shared.now_of(request),
@@ -120,10 +122,12 @@ def apply(request: HttpRequest, pk: int) -> HttpResponse:
             by=request.user.get_username(),
             now=shared.now_of(request),
         )
-    except applying.NotDone as error:
+    except NotDone as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"Applied: {done.added} added, {done.changed} changed, {done.already} as they were.")
+        if not done.work:
+            said = f"Applied: {done.added} added, {done.changed} changed, {done.already} as they were."
+            messages.success(request, said)
     return redirect("dashboard:import", pk)
 
 
@@ -133,11 +137,12 @@ def undo(request: HttpRequest, pk: int) -> HttpResponse:
     """Put back what an import added or changed."""
     _row(request, pk)
     try:
-        applying.undo(pk, by=request.user.get_username(), now=shared.now_of(request))
-    except applying.NotDone as error:
+        done = applying.undo(pk, by=request.user.get_username(), now=shared.now_of(request))
+    except NotDone as error:
         messages.error(request, f"Not undone. {error}")
     else:
-        messages.success(request, "Undone: everything stands as it did before this import.")
+        if not done.work:
+            messages.success(request, "Undone: everything stands as it did before this import.")
     return redirect("dashboard:import", pk)
 
 
@@ -177,9 +182,18 @@ def _row(request: HttpRequest, pk: int) -> Import:
     return row
 
 
+def _of(row: Import) -> int:
+    """Return how many rows the work on a file has in all."""
+    if row.work == Work.UNDOING:
+        return row.added + row.changed
+    return row.rows - row.bad
+
+
 def _line(row: Import) -> ImportLine:
     state: dict[str, Any]
-    if row.undone_at:
+    if row.work:
+        state = {"tone": "n", "icon": "hourglass", "state": Work(row.work).label}
+    elif row.undone_at:
         state = {"tone": "n", "icon": "arrow-back-up", "state": "Undone"}
     elif row.applied_at:
         state = {"tone": "ok", "icon": "circle-check", "state": "Applied"}
