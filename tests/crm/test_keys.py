@@ -46,7 +46,7 @@ def test_rows_from_before_are_filled_the_same(mirrored):
     Account.objects.update(name_key="harbor analytics inc", name_start="", domain="www.harbor.co.uk", phone_key="")
     Contact.objects.update(domain="")
 
-    filling = importlib.import_module("crm.migrations.0018_fill_matching_keys")
+    filling = importlib.import_module("crm.migrations.0019_fill_matching_keys")
     filling.fill(apps, SimpleNamespace(connection=connection))
 
     assert keys() == now
@@ -57,7 +57,7 @@ def test_a_forgotten_account_stays_without(mirrored):
     from crm import forgetting
 
     forgetting.hide(["Harbor Analytics, Inc."], now=account.modified_at)
-    filling = importlib.import_module("crm.migrations.0018_fill_matching_keys")
+    filling = importlib.import_module("crm.migrations.0019_fill_matching_keys")
     filling.fill(apps, SimpleNamespace(connection=connection))
 
     assert keys()[0] == ("", "", "", "")

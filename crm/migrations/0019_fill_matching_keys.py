@@ -40,6 +40,6 @@ def _fill(rows: Any, keys_of: Any, columns: tuple[str, ...]) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("crm", "0017_matching_keys")]
+    dependencies = [("crm", "0018_matching_keys")]
 
     operations = [migrations.RunPython(fill, migrations.RunPython.noop, elidable=True)]

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("crm", "0016_notes"),
+        ("crm", "0017_set_aside"),
     ]
 
     operations = [
