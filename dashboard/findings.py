@@ -40,7 +40,11 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing. `severity` is danger (figures or writes stand still), warn (a person should act) or remark."""
+    """One thing. `severity` is danger (figures or writes stand still), warn (a person should act) or remark.
+
+    `about` names the source, queue or job. With the code it is the key that notes are kept by: it is the same when the
+    finding goes and returns, while the text may differ.
+    """
 
     severity: Severity
     code: str
@@ -48,6 +52,17 @@ class Finding:
     where: str = ""
     url: str = ""
     press: Press | None = None
+    about: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.code}:{self.about}" if self.about else self.code
+
+
+def split(key: str) -> tuple[str, str]:
+    """Return the code and the about of a key."""
+    code, _, about = key.partition(":")
+    return code, about
 
 
 def worst_first(found: Iterable[Finding]) -> list[Finding]:
@@ -65,13 +80,14 @@ def of_machine(machine: Machine, *, now: datetime) -> Iterator[Finding]:
     for queue in machine.queues:
         if queue.due_since and now - queue.due_since > OVERDUE:
             text = f"{queue.name}: the oldest due work has waited {_ago(queue.due_since, now)}."
-            yield Finding("danger", "work_overdue", text, "Queues", "#queues")
+            yield Finding("danger", "work_overdue", text, "Queues", "#queues", about=queue.name)
     for job in machine.jobs:
         if job.error:
-            yield Finding("warn", "job_failed", f"The job “{job.name}” failed: {job.error}", "Schedules", "#jobs")
+            text = f"The job “{job.name}” failed: {job.error}"
+            yield Finding("warn", "job_failed", text, "Schedules", "#jobs", about=job.name)
         elif job.is_late:
             text = f"The job “{job.name}” runs {job.every} and last began {_ago(job.started_at, now)} ago."
-            yield Finding("warn", "job_late", text, "Schedules", "#jobs")
+            yield Finding("warn", "job_late", text, "Schedules", "#jobs", about=job.name)
     if machine.backup_at is None:
         text = "The command backup has never been run. Nothing to do where the database is copied by other means."
         yield Finding("remark", "backup_old", text)
@@ -91,18 +107,18 @@ def of_source(found: billing.SourceHealth, *, now: datetime) -> Iterator[Finding
             severity: Severity = "remark" if one.state == State.TODO else "warn"
             if one.code in STOPS:
                 severity = "danger"
-            yield Finding(severity, one.code, f"{slug}: {one.sentence}", "Set up", setup)
+            yield Finding(severity, one.code, f"{slug}: {one.sentence}", "Set up", setup, about=slug)
     for reason in found.parked:
         events = _counted(reason.count, "event is", "events are")
         values = (("source", slug), ("reason", reason.reason))
         press = Press("Process again", reverse("dashboard:health_events"), values)
         url = f"{reverse('dashboard:events')}?source={slug}&state=parked"
-        yield Finding("warn", reason.reason, f"{slug}: {events} parked.", "Show them", url, press)
+        yield Finding("warn", reason.reason, f"{slug}: {events} parked.", "Show them", url, press, slug)
     yield from _fetches(found, now=now)
     yield from _keys(found, now=now)
     if len(found.versions) > 1:
         listed = ", ".join(f"{version} ({formats.count(count)})" for version, count in found.versions)
-        yield Finding("remark", "api_versions_differ", f"{slug}: the last events came as {listed}.")
+        yield Finding("remark", "api_versions_differ", f"{slug}: the last events came as {listed}.", about=slug)
 
 
 # With these a delivery or a read does not get through at all.
@@ -119,37 +135,38 @@ def _fetches(found: billing.SourceHealth, *, now: datetime) -> Iterator[Finding]
         if issue.code in ("fetch_parked", "missing_permission"):
             press = Press("Try again", reverse("dashboard:health_fetches"), (("source", found.row.slug),))
         url = reverse("dashboard:health_keys", args=[found.row.slug])
-        yield Finding("warn", issue.code, text, "Keys", url, press)
+        yield Finding("warn", issue.code, text, "Keys", url, press, found.row.slug)
 
 
 def _keys(found: billing.SourceHealth, *, now: datetime) -> Iterator[Finding]:
     url = reverse("dashboard:health_keys", args=[found.row.slug])
     if found.is_key_old(now=now):
         text = f"{found.row.slug}: the API key is {_ago(found.key_since, now)} old."
-        yield Finding("warn", "api_key_old", text, "Keys", url)
+        yield Finding("warn", "api_key_old", text, "Keys", url, about=found.row.slug)
     if found.secrets and len(found.old_secrets(now=now)) == len(found.secrets):
         text = f"{found.row.slug}: the signing secret is {_ago(found.secrets[0].created_at, now)} old."
-        yield Finding("warn", "signing_secret_old", text, "Keys", url)
+        yield Finding("warn", "signing_secret_old", text, "Keys", url, about=found.row.slug)
     newest, *older = found.secrets or (None,)
     for one in older:
         last = one.last_used_at or one.created_at
         if newest and newest.last_used_at and newest.last_used_at - last > IDLE:
             text = f"{found.row.slug}: whsec_…{one.last4} was last used {_ago(last, now)} ago."
-            yield Finding("remark", "signing_secret_idle", text, "Keys", url)
+            yield Finding("remark", "signing_secret_idle", text, "Keys", url, about=f"{found.row.slug}:{one.last4}")
 
 
 def of_lists(slug: str, listing: billing.ListingRow | None, code: str) -> Iterator[Finding]:
     """Say what a backfill, a catch-up or a recount found; `code` names what its findings mean."""
     if listing is None or listing.is_running:
         return
+    setup, about = reverse("dashboard:setup"), f"{slug}:{listing.purpose}"
     if listing.code:
-        yield Finding("warn", listing.code, f"{slug}: {listing.error}", "Set up", reverse("dashboard:setup"))
+        yield Finding("warn", listing.code, f"{slug}: {listing.error}", "Set up", setup, about=about)
     elif not listing.is_complete:
         text = f"{slug}: {formats.count(listing.kept)} of {formats.count(listing.listed)} objects stand in our rows."
-        yield Finding("warn", "listing_incomplete", text, "Set up", reverse("dashboard:setup"))
+        yield Finding("warn", "listing_incomplete", text, "Set up", setup, about=about)
     if code and listing.findings:
         text = f"{slug}: {_counted(listing.findings, 'thing was', 'things were')} found otherwise."
-        yield Finding("remark", code, text)
+        yield Finding("remark", code, text, about=slug)
 
 
 # ---- Salesforce ----

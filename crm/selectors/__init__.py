@@ -36,9 +36,14 @@ from crm.selectors.matches import (
     matches_of,
 )
 from crm.selectors.notes import (
+    About,
+    FindingNotes,
     NoteRow,
     assignments,
+    latest_on_findings,
+    newest_note,
     notes_of,
+    notes_on_findings,
 )
 from crm.selectors.people import looking_after
 from crm.selectors.questions import (
@@ -122,6 +127,7 @@ __all__ = [
     "REASONS",
     "SIGNALS",
     "SOBJECTS",
+    "About",
     "Acceptable",
     "AccountRow",
     "Budget",
@@ -136,6 +142,7 @@ __all__ = [
     "ErrorRow",
     "Explanation",
     "FieldChange",
+    "FindingNotes",
     "FirstWrites",
     "GoingLive",
     "Largest",
@@ -182,13 +189,16 @@ __all__ = [
     "largest_unmatched",
     "last_choice",
     "last_decision",
+    "latest_on_findings",
     "logged_writes",
     "looking_after",
     "lost_lately",
     "match_history",
     "matches_of",
     "message_rows",
+    "newest_note",
     "notes_of",
+    "notes_on_findings",
     "opportunity_question_count",
     "opportunity_questions",
     "outbox_counts",

@@ -98,7 +98,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             "unmatched": None if match else next(iter(crm.unmatched(limit=1, customer_pk=pk).rows), None),
             "may_match": may(request, Ability.MATCH),
             "may_forget": may(request, Ability.FORGET),
-            "notes": notes.card(request, pk, today=day),
+            "notes": notes.card_of_customer(request, pk, today=day),
             "risk": risks.line(request, risk) if risk else None,
             "charts": _charts(standing, balances, day),
             "holdings": _holdings(pk, balances, standing, held, names),

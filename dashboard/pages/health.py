@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +18,7 @@ from crm import selectors as crm
 from dashboard import findings, formats, machine
 from dashboard.findings import Finding, Press
 from dashboard.machine import Machine
-from dashboard.pages import shared
+from dashboard.pages import notes, shared
 from dashboard.parts import Fact
 from dashboard.roles import Ability, may, requires
 from mrr import selectors as mrr
@@ -30,12 +30,16 @@ REFUSALS_SHOWN = 10
 
 @dataclass(frozen=True)
 class FindingLine:
-    """A finding as a row; `press` is there only for those who may press it."""
+    """A finding as a row; `press` and `notes_url` are there only for those who may use them."""
 
     finding: Finding
     icon: str
     words: str
     press: Press | None
+    notes_url: str = ""
+    lines: int = 0
+    assigned: str = ""
+    is_overdue: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def health(request: HttpRequest) -> HttpResponse:
         "dashboard/health.html",
         {
             "facts": _facts(told, cards, found, now),
-            "lines": [_line(request, one) for one in found],
+            "lines": finding_lines(request, found, today=shared.today(now)),
+            "sees_people": shared.sees_people(request),
             "machine": told,
             "cards": cards,
             "connection": connection,
@@ -111,6 +116,13 @@ def _back(request: HttpRequest, done: int, what: str, words: str) -> HttpRespons
 # ---- findings ----
 
 
+def findings_now(now: datetime) -> list[Finding]:
+    """Gather what is wrong or needs a look, the worst first."""
+    connection, _ = crm.standing(now=now)
+    cards = [_card(one, now) for one in billing.source_health(now=now)]
+    return _findings(machine.look(now), cards, connection, now=now)
+
+
 def _findings(
     told: Machine, cards: Sequence[SourceCard], connection: crm.Connection | None, *, now: datetime
 ) -> list[Finding]:
@@ -126,9 +138,26 @@ def _findings(
     return findings.worst_first(found)
 
 
-def _line(request: HttpRequest, one: Finding) -> FindingLine:
+def finding_lines(request: HttpRequest, found: Sequence[Finding], *, today: date) -> list[FindingLine]:
+    """Return findings as rows, with who looks after each for those who see people. At most two queries."""
+    said = crm.notes_on_findings([one.key for one in found]) if shared.sees_people(request) else {}
+    return [_line(request, one, said.get(one.key), today=today) for one in found]
+
+
+def _line(request: HttpRequest, one: Finding, said: crm.FindingNotes | None, *, today: date) -> FindingLine:
     press = one.press if one.press and may(request, one.press.ability) else None
-    return FindingLine(one, ICONS[one.severity], WORDS[one.severity], press)
+    line = FindingLine(one, ICONS[one.severity], WORDS[one.severity], press)
+    url = reverse("dashboard:finding", args=[one.key])
+    if said is None:
+        return replace(line, notes_url=url) if may(request, Ability.ANNOTATE) else line
+    newest = said.newest
+    return replace(
+        line,
+        notes_url=url,
+        lines=said.lines,
+        assigned=notes.words(newest),
+        is_overdue=newest.due_on is not None and newest.due_on < today,
+    )
 
 
 # ---- what is shown of each ----
@@ -157,7 +186,9 @@ def _facts(told: Machine, cards: Sequence[SourceCard], found: Sequence[Finding],
             "Findings",
             formats.count(len(found)),
             "",
-            f"{formats.count(urgent)} of them stop something" if urgent else "none stops anything",
+            f"{formats.count(urgent)} of them {'stops' if urgent == 1 else 'stop'} something"
+            if urgent
+            else "none stops anything",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""Notes: what colleagues say about a customer, who looks after it and until when."""
+"""Notes: what colleagues say about a customer or a finding, who looks after it and until when."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ from dashboard.roles import Ability, may, requires
 
 @dataclass(frozen=True)
 class NotesCard:
-    """The notes of a customer, the newest first, and the form for one more where the reader may write."""
+    """The notes about one thing, the newest first, and the form for one more where the reader may write.
 
+    `url` takes the form; `thing` says what the notes are about: this customer.
+    """
+
+    url: str
+    thing: str
     lines: Sequence[crm.NoteRow]
     assignee_pk: int | None
     assignee: str
@@ -34,15 +39,21 @@ class NotesCard:
     most: int = notes.MOST_CHARACTERS
 
 
-def card(request: HttpRequest, customer_pk: int, *, today: date) -> NotesCard | None:
+def card_of_customer(request: HttpRequest, pk: int, *, today: date) -> NotesCard | None:
     """Return a customer's notes; None for who sees no people. At most two queries."""
     if not shared.sees_people(request):
         return None
-    lines = crm.notes_of(customer_pk)
+    return card(request, crm.notes_of(pk), reverse("dashboard:customer_notes", args=[pk]), "this customer", today=today)
+
+
+def card(request: HttpRequest, lines: Sequence[crm.NoteRow], url: str, thing: str, *, today: date) -> NotesCard:
+    """Return notes, for who may see people. At most one query."""
     writes = may(request, Ability.ANNOTATE)
     newest = lines[0] if lines else None
     due_on = newest.due_on if newest else None
     return NotesCard(
+        url,
+        thing,
         lines,
         newest.assignee_pk if newest else None,
         newest.assignee if newest else "",
@@ -54,7 +65,7 @@ def card(request: HttpRequest, customer_pk: int, *, today: date) -> NotesCard | 
 
 
 def words(line: crm.NoteRow | None) -> str:
-    """Say in a few words to whom a customer is assigned: ada, due 3 Dec 2026."""
+    """Say in a few words to whom something is assigned: ada, due 3 Dec 2026."""
     if line is None:
         return ""
     due = f"due {formats.day(line.due_on)}" if line.due_on else ""
@@ -64,14 +75,20 @@ def words(line: crm.NoteRow | None) -> str:
 @requires(Ability.ANNOTATE)
 @require_POST
 def add_note(request: HttpRequest, pk: int) -> HttpResponse:
-    """Add a line: a text, another assignee, another due date, or all of them."""
+    """Add a line to a customer's notes."""
     if pk not in billing.customers([pk]):
         raise Http404("There is no such customer.")
+    write(request, pk)
+    return redirect(f"{reverse('dashboard:customer', args=[pk])}#notes")
+
+
+def write(request: HttpRequest, about: crm.About) -> None:
+    """Add the posted line: a text, another assignee, another due date, or all of them. What is wrong is said."""
     try:
         notes.add(
-            pk,
+            about,
             request.POST.get("text", ""),
-            assignee_pk=_assignee(request.POST.get("assignee", ""), pk),
+            assignee_pk=_assignee(request.POST.get("assignee", ""), about),
             due_on=_day(request.POST.get("due_on", "")),
             by=request.user.get_username(),
             now=shared.now_of(request),
@@ -80,16 +97,15 @@ def add_note(request: HttpRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, "Written down.")
-    return redirect(f"{reverse('dashboard:customer', args=[pk])}#notes")
 
 
-def _assignee(text: str, customer_pk: int) -> int | None:
+def _assignee(text: str, about: crm.About) -> int | None:
     if not text:
         return None
-    known = _choices(crm.assignments([customer_pk]).get(customer_pk))
+    known = _choices(crm.newest_note(about))
     chosen = next((pk for pk in known if str(pk) == text), None)
     if chosen is None:
-        raise ValueError("Nobody by this name may look after a customer. Choose somebody of the list.")
+        raise ValueError("Nobody by this name may look after it. Choose somebody of the list.")
     return chosen
 
 

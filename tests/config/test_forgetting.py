@@ -125,6 +125,7 @@ def _colleagues_note(jane: Customer) -> None:
     waits = {"reason": "no_contact", "basis": "0" * 64, "candidates": [candidate]}
     Unmatched.objects.create(customer=jane, since=when, checked_at=when, **waits)
     notes.add(jane.pk, "The qanary lady rang", assignee_pk=None, due_on=None, by="ada", now=when)
+    notes.add("bad_signature:main", f"Asked {canary.NAME}", assignee_pk=None, due_on=None, by="ada", now=when)
     said = {"message": f"bad: {canary.EMAIL.upper()}"}
     LoggedWrite.objects.create(at=when, outcome="refused", sobject="Account", key="001x", response=said)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
+from django.db import IntegrityError, transaction
 
 from billing.models import Customer
 from crm import notes, selectors
-from crm.models import Unmatched
+from crm.models import Note, Unmatched
 from tests import builders
 from tests.dashboard.people import person
 
@@ -72,3 +73,26 @@ def test_the_notes_of_somebody_who_left_stay(acme):
     bob.delete()
 
     assert [(line.text, line.assignee) for line in selectors.notes_of(acme.pk)] == [("Mine", "")]
+
+
+def test_a_customer_s_lines_and_a_finding_s_are_told_apart(acme):
+    bob = person("revops", "bob")
+    say(acme, "Of the customer", assignee_pk=bob.pk)
+    for finding, text in (("job_late:seal", "Of the job"), ("bad_signature:main", "Of"), ("bad_signature:main", "it")):
+        notes.add(finding, text, assignee_pk=bob.pk, due_on=None, by="ada", now=NOW)
+
+    found = selectors.notes_on_findings(["job_late:seal", "bad_signature:main", "bad_signature:other"])
+
+    assert {one.finding: (one.lines, one.newest.text) for one in found.values()} == {
+        "bad_signature:main": (2, "it"),
+        "job_late:seal": (1, "Of the job"),
+    }
+    assert [one.finding for one in selectors.latest_on_findings(limit=1)] == ["bad_signature:main"]
+    assert [line.text for line in selectors.notes_of(acme.pk)] == ["Of the customer"]
+    assert list(selectors.assignments([acme.pk])) == [acme.pk]
+
+
+def test_a_note_is_about_one_thing(acme):
+    for about in ({}, {"customer": acme, "finding": "job_late:seal"}):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Note.objects.create(text="x", by="ada", at=NOW, **about)

@@ -1,13 +1,18 @@
-"""Notes on the customer's page and on the workbench: who reads them, who writes, what comes back."""
+"""Notes on the customer's page, the workbench and findings: who reads them, who writes, what comes back."""
 
 from __future__ import annotations
 
-import pytest
+from datetime import timedelta
 
+import pytest
+import time_machine
+
+from config import tasks
+from crm import notes
 from crm import selectors as crm
 from dashboard.roles import Role
 from tests.dashboard.people import person
-from tests.dashboard.test_pages import World, march, page_of, text_of, world
+from tests.dashboard.test_pages import NOW, World, march, page_of, text_of, world
 
 __all__ = ["march", "world"]
 
@@ -98,3 +103,75 @@ def test_the_workbench_tells_a_viewer_nothing_of_notes(page: str) -> None:
 
     assert "bob" not in text_of(seen)
     assert "Mine" not in text_of(seen)
+
+
+# ---- findings ----
+
+HEALTH = "/dashboard/health/"
+SILENT = f"{HEALTH}findings/workers_silent/"
+
+
+def test_a_note_on_a_finding_stands_on_the_health_page_with_who_looks_after_it(world: World) -> None:
+    client, bob = page_of(Role.FINANCE), person(Role.REVOPS, "bob")
+
+    told = client.post(
+        f"{SILENT}notes/", {"text": "Asked <IT>", "assignee": bob.pk, "due_on": "2026-03-19"}, follow=True
+    )
+
+    assert told.redirect_chain == [(f"{SILENT}#notes", 302)]
+    assert "bob looks after it, due 19 Mar 2026 Overdue" in text_of(told)
+    assert "Asked <IT> finance-person · 20 Mar 2026" in text_of(told)
+    health = client.get(HEALTH)
+    line = next(one for one in health.context["lines"] if one.finding.code == "workers_silent")
+    assert (line.lines, line.assigned, line.is_overdue) == (1, "bob, due 19 Mar 2026", True)
+    assert "1 note" in text_of(health)
+
+
+def test_a_finding_that_goes_keeps_its_notes_and_shows_them_when_it_returns(world: World) -> None:
+    client = page_of(Role.ADMIN)
+    client.post(f"{SILENT}notes/", {"text": "Asked IT"})
+
+    tasks.beat()  # a worker lives: the finding goes
+    gone, listed, health = client.get(SILENT), client.get(f"{HEALTH}findings/"), client.get(HEALTH)
+
+    assert "It does not stand now" in text_of(gone)
+    assert "Asked IT" in text_of(gone)
+    assert "The workers do not answer Asked IT admin-person · 20 Mar 2026" in text_of(listed)
+    assert "1 line Gone" in text_of(listed)
+    assert "workers_silent" not in [one.finding.code for one in health.context["lines"]]
+    with time_machine.travel(NOW + timedelta(hours=1)):  # and is silent again
+        assert "1 line Urgent" in text_of(client.get(f"{HEALTH}findings/"))
+        assert "1 note" in text_of(client.get(HEALTH))
+
+
+def test_findings_of_two_sources_have_notes_of_their_own(world: World) -> None:
+    notes.add("api_key_old:acme", "Roll it", assignee_pk=None, due_on=None, by="ada", now=NOW)
+
+    assert list(crm.notes_on_findings(["api_key_old:acme", "api_key_old:other"])) == ["api_key_old:acme"]
+    assert [line.text for line in crm.notes_of("api_key_old:acme")] == ["Roll it"]
+    assert crm.notes_of("api_key_old:other") == []
+
+
+def test_a_viewer_learns_nothing_of_notes_on_findings(world: World) -> None:
+    notes.add("workers_silent", "Ask Jane", assignee_pk=person(Role.REVOPS, "bob").pk, due_on=None, by="ada", now=NOW)
+
+    seen = page_of(Role.VIEWER).get(HEALTH)
+
+    assert "/dashboard/health/findings/" not in seen.content.decode()
+    assert "bob" not in text_of(seen)
+
+
+def test_an_analyst_reads_notes_on_findings_and_writes_none(world: World) -> None:
+    page = page_of(Role.ANALYST).get(SILENT).content.decode()
+
+    assert "No note yet" in page
+    assert 'id="note-text"' not in page
+
+
+@pytest.mark.parametrize("key", ["nothing", "workers_silent:elsewhere", "api_key_old:acme"])
+def test_nothing_is_kept_about_a_finding_that_never_was(world: World, key: str) -> None:
+    client = page_of(Role.ADMIN)
+
+    assert client.get(f"{HEALTH}findings/{key}/").status_code == 404
+    assert client.post(f"{HEALTH}findings/{key}/notes/", {"text": "x"}).status_code == 404
+    assert crm.notes_of(key) == []
