@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("billing", "0012_restored_listings"),
-        ("crm", "0017_set_aside"),
+        ("crm", "0019_fill_matching_keys"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
