@@ -14,7 +14,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 
-from billing import columns, kinds, layouts, mirror, statements, stripe_api
+from billing import batches, columns, kinds, layouts, mirror, statements, stripe_api
 from billing.facts import FETCHED
 from billing.histories import histories
 from billing.inbox import CLOCK, LATER, PICKED, described
@@ -377,7 +377,7 @@ def _store_coupon(source_pk: int, obj: Json) -> None:
     row = layouts.coupon(obj)
     row = replace(row, applies_to=row.applies_to or [], currency_options=row.currency_options or {})
     write(Coupon, [columns.of_coupon(source_pk, row) | columns.NOT_TOLD], key=("source_id", "stripe_id"))
-    mirror.keep_terms([columns.of_coupon_terms(source_pk, row)])
+    batches.keep_terms([columns.of_coupon_terms(source_pk, row)])
 
 
 def _complete_items(source_pk: int, whole: Json, short: Json, *, asked: int) -> None:
