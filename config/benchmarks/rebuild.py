@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from billing import layouts
-from config.benchmarks import histories
-from config.benchmarks.histories import BEGINNING, DAY, Item, Json, Subscription
+from config.benchmarks import sold
+from config.benchmarks.sold import BEGINNING, DAY, Item, Json, Subscription
 from config.demo import objects
 
 LIVES: Final = 600  # different customers; the rest live as one of these did, under ids of their own
@@ -296,7 +296,7 @@ def _sold(rng: random.Random, currency: str) -> Json:
     interval, count = rng.choice((("month", 1), ("month", 1), ("month", 1), ("year", 1), ("month", 3)))
     product = rng.choice(("starter", "team", "business", "enterprise"))
     amount = rng.choice(("1900", "2900", "4900", "9900", "29900"))
-    return histories.price(product, amount, currency, interval, count)
+    return sold.price(product, amount, currency, interval, count)
 
 
 def _told(sub: Subscription, verb: str, at: int, place: int, before: Json | None) -> Told:

@@ -22,11 +22,12 @@ from billing.facts import CustomerDiscount, DiscountTerms, Facts, PriceTerms, Ru
 from billing.layouts import SubscriptionState
 from config.benchmarks import histories
 from config.benchmarks.histories import END, History, Json
+from config.benchmarks.sold import DAY
 from mrr import rollups
 from mrr.engine.movements import Movement, Replay, reconcile, replay
 from mrr.rollups import Standing
 
-NOW = END + 400 * histories.DAY
+NOW = END + 400 * DAY
 KEPT_AT_ONCE = 200
 PARTS = 6  # at most so many batches while a history is learned step by step
 

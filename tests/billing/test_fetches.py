@@ -13,7 +13,17 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from billing import fetches, mirror, owed, selectors, stripe_api
-from billing.models import Customer, FetchKind, FetchState, FetchWaiter, OwedFetch, Price, Snapshot, Subscription
+from billing.models import (
+    Customer,
+    FetchKind,
+    FetchState,
+    FetchWaiter,
+    Invoice,
+    OwedFetch,
+    Price,
+    Snapshot,
+    Subscription,
+)
 from billing.owed import Need
 from tests import builders
 from tests.builders import DAY, T0, event
@@ -289,7 +299,7 @@ def test_lines_that_did_not_travel_are_read_once_the_invoice_is_final(source, ta
     fetches.fetch_due(now=timezone.now())
     again = take([event("invoice.updated", short, at=T0 + 2 * DAY)])
 
-    assert mirror.Invoice.objects.get().lines.count() == 14
+    assert Invoice.objects.get().lines.count() == 14
     kinds = {need.kind for each in again for need in each.missing}
     assert FetchKind.INVOICE not in kinds
 
