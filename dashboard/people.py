@@ -81,6 +81,12 @@ def able_to(ability: Ability) -> dict[int, str]:
     return dict(users.values_list("pk", "username"))
 
 
+def name_of(username: str) -> str:
+    """Return how a person is called: the full name, or the username where there is none. One query."""
+    user = get_user_model().objects.filter(username=username).first()
+    return (user.get_full_name() if user else "") or username
+
+
 def audit_lines(*, limit: int = 20) -> list[AuditLine]:
     """Return the newest changes of accounts. One query, once the kind of entry is known."""
     kind = ContentType.objects.get_for_model(get_user_model())

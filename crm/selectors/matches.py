@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Value
 
 from crm.models import (
     Account,
@@ -22,6 +22,9 @@ class MatchRow:
 
     pk: int
     customer_pk: int
+    customer_id: str
+    customer_name: str
+    customer_email: str
     account_id: str
     account_name: str
     owner_name: str
@@ -41,13 +44,19 @@ def account_ids(customer_pks: Collection[int]) -> dict[int, str]:
 
 def matches_of(customer_pks: Collection[int]) -> dict[int, MatchRow]:
     """Return the standing match of each customer that has one."""
-    rows = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True).select_related("account")
+    rows = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True).select_related(
+        "account", "customer"
+    )
     return {row.customer_id: _match(row) for row in rows}
 
 
 def match_history(customer_pk: int) -> list[MatchRow]:
     """Return all matches of a customer, those undone too, newest first."""
-    rows = Match.objects.filter(customer_id=customer_pk).select_related("account").order_by("-matched_at", "-pk")
+    rows = (
+        Match.objects.filter(customer_id=customer_pk)
+        .select_related("account", "customer")
+        .order_by("-matched_at", "-pk")
+    )
     return [_match(row) for row in rows]
 
 
@@ -55,6 +64,9 @@ def _match(row: Match) -> MatchRow:
     return MatchRow(
         row.pk,
         row.customer_id,
+        row.customer.stripe_id,
+        row.customer.name,
+        row.customer.email,
         row.account.salesforce_id,
         row.account.name,
         row.account.owner_name,
@@ -79,6 +91,7 @@ class AccountRow:
     country: str
     type: str
     owner_name: str
+    phone: str
     customers: int
 
 
@@ -118,6 +131,7 @@ def _accounts(rows: QuerySet[Account]) -> list[AccountRow]:
             row.country,
             row.type,
             row.owner_name,
+            row.phone,
             row.customers,
         )
         for row in rows.annotate(customers=standing)
@@ -125,34 +139,45 @@ def _accounts(rows: QuerySet[Account]) -> list[AccountRow]:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """The match that a person made last, to be undone."""
+class Beside:
+    """A matched customer that a decision should know of: on a candidate's Account, or with the same e-mail."""
 
-    pk: int
     customer_pk: int
     customer_id: str
-    customer_name: str
+    name: str
+    source: str
     account_id: str
     account_name: str
-    matched_at: datetime
+    is_same_payer: bool
 
 
-def last_decision(username: str, *, since: datetime) -> DecisionRow | None:
-    """Return the last standing match that a person made since a moment."""
-    row = (
-        Match.objects.filter(matched_by=username, undone_at__isnull=True, matched_at__gte=since)
-        .select_related("account", "customer")
-        .order_by("-matched_at", "-pk")
-        .first()
-    )
-    if row is None:
-        return None
-    return DecisionRow(
-        row.pk,
-        row.customer_id,
-        row.customer.stripe_id,
-        row.customer.name,
-        row.account.salesforce_id,
-        row.account.name,
-        row.matched_at,
-    )
+def beside(customer_pk: int, email: str, account_ids: Collection[str]) -> list[Beside]:
+    """Return who else is on these Accounts, and who else pays with this e-mail, those matched first before the others.
+
+    A customer may be both, and comes twice then. One query.
+    """
+    standing = Match.objects.filter(undone_at__isnull=True).exclude(customer_id=customer_pk)
+    on_accounts = standing.filter(account__salesforce_id__in=account_ids).annotate(same=Value(False))
+    payers = standing.filter(customer__email=email).annotate(same=Value(True))
+    columns = (
+        "customer_id", "customer__stripe_id", "customer__name", "customer__source__label",
+        "account__salesforce_id", "account__name", "same", "matched_at",
+    )  # fmt: skip
+    found = on_accounts.values_list(*columns)
+    if email:
+        found = found.union(payers.values_list(*columns), all=True)
+    rows = sorted(found, key=lambda row: (row[-1], row[0]))
+    return [
+        Beside(pk, id_, name, label, account, called, same) for pk, id_, name, label, account, called, same, _ in rows
+    ]
+
+
+def matched_searched(search: str, *, limit: int) -> list[Beside]:
+    """Return customers that have an Account, with this id or with this text in name or e-mail, by name. One query."""
+    fits = Q(customer__stripe_id=search) | Q(customer__name__icontains=search) | Q(customer__email__icontains=search)
+    standing = Match.objects.filter(fits, undone_at__isnull=True, customer__source__livemode=True)
+    rows = standing.order_by("customer__name", "customer_id").values_list(
+        "customer_id", "customer__stripe_id", "customer__name", "customer__source__label",
+        "account__salesforce_id", "account__name",
+    )  # fmt: skip
+    return [Beside(*row, is_same_payer=False) for row in rows[:limit]]

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from crm.models import Match, OpportunityChoice, RecordKind, SyncRecord, WorkState
 from crm.opportunities import QUESTIONS
 from mrr import selectors as mrr
+
+# Of held records: those for which a person must choose the Opportunity.
+ASKED = Q(kind=RecordKind.OPPORTUNITY, error_code__in=list(QUESTIONS), choice__isnull=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,6 @@ def opportunity_questions(*, limit: int, after_pk: int | None = None) -> Questio
     return QuestionPage(page, shown[-1].pk if len(found) > limit else None)
 
 
-def opportunity_question_count() -> int:
-    return _asked().count()
-
-
 @dataclass(frozen=True, slots=True)
 class ChoiceRow:
     """The choice that a person made last, to be undone."""
@@ -110,9 +109,7 @@ def last_choice(username: str, *, since: datetime) -> ChoiceRow | None:
 
 
 def _asked() -> QuerySet[SyncRecord]:
-    return SyncRecord.objects.filter(
-        kind=RecordKind.OPPORTUNITY, state=WorkState.HELD, error_code__in=list(QUESTIONS), choice__isnull=False
-    )
+    return SyncRecord.objects.filter(ASKED, state=WorkState.HELD)
 
 
 def _row(row: SyncRecord, match: Match | None, movements: Sequence[mrr.Movement]) -> QuestionRow:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, IntegerField, Max, Min, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, IntegerField, Max, Min, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Cast, Coalesce
 
 from crm import codes
 from crm.models import (
@@ -19,11 +20,14 @@ from crm.models import (
     Unmatched,
     WorkState,
 )
+from crm.outbox.owing import IGNORED
 from crm.selectors.lists import Largest, Member, counted, cut, largest_of, members_of
 from crm.selectors.notes import assigned_to
+from crm.selectors.questions import ASKED
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 REASONS = {code: title for code, (title, _, _) in codes.UNMATCHED.items()}
 
 
@@ -37,7 +41,10 @@ class CandidateRow:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRow:
-    """A customer that waits for an Account: its largest balance, in `currency`, and how many records are held."""
+    """A customer that waits for an Account: its largest balance, in `currency`, and which records are held.
+
+    Holds personal data.
+    """
 
     customer_pk: int
     source: str
@@ -50,7 +57,11 @@ class UnmatchedRow:
     reason: str
     status: str
     candidates: Sequence[CandidateRow]
-    held: int
+    balances: Sequence[mrr.Balance]
+    held_kinds: Mapping[str, int]
+    phone: str = ""
+    postal_code: str = ""
+    country: str = ""
     snoozed_until: datetime | None = None
     waits_for: str = ""
     waits_until: datetime | None = None
@@ -66,21 +77,67 @@ class UnmatchedRow:
         return shown(self.mrr_micros)
 
     @property
+    def held(self) -> int:
+        return sum(self.held_kinds.values())
+
+    @property
     def reason_text(self) -> str:
         return REASONS.get(self.reason, self.reason)
 
 
+class UnmatchedList(StrEnum):
+    """Which of those without an Account: who waits for a decision, how a person set the others aside, or all."""
+
+    WAITING = "waiting"
+    EXPECTED = "expected"
+    SNOOZED = "snoozed"
+    IGNORED = "ignored"
+    NOT_IGNORED = "not_ignored"
+    ANY = "any"
+
+
+class UnmatchedOrder(StrEnum):
+    """How the list is sorted: the most MRR, the longest waiting or the best candidate first."""
+
+    MRR = "mrr"
+    AGE = "age"
+    SCORE = "score"
+
+
 @dataclass(frozen=True, slots=True)
 class UnmatchedPlace:
-    """A place in the list of unmatched customers."""
+    """A place in the list of unmatched customers: what it is sorted by (micros, microseconds or points) and whose."""
 
-    mrr_micros: int
+    value: int
     customer_pk: int
 
 
 @dataclass(frozen=True, slots=True)
+class UnmatchedFilter:
+    """Which unmatched customers; what is None or empty does not restrict.
+
+    `at` is the moment at which the lists by day are asked for. `currency` is one that the customer pays in. Scores are
+    the best candidate's, both ends included: 0 is without any. Ids alone are searched unless `searches_people`: a hit
+    by name would tell the name.
+    """
+
+    listed: UnmatchedList = UnmatchedList.NOT_IGNORED
+    at: datetime = _LONG_AGO
+    sources: Sequence[int] | None = None
+    reason: str = ""
+    currency: str = ""
+    assignee_pk: int | None = None
+    lowest_score: int | None = None
+    highest_score: int | None = None
+    since_before: datetime | None = None
+    search: str = ""
+    searches_people: bool = True
+    customer_pks: Collection[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnmatchedPage:
-    """Unmatched customers, the largest MRR first; the list goes on after `following` and before `preceding`, if set."""
+    """Unmatched customers in their order; the list goes on after `following` and before `preceding`, if set."""
 
     rows: tuple[UnmatchedRow, ...]
     following: UnmatchedPlace | None
@@ -88,77 +145,129 @@ class UnmatchedPage:
 
 
 def unmatched(
+    chosen: UnmatchedFilter | None = None,
     *,
     limit: int,
+    order: UnmatchedOrder = UnmatchedOrder.MRR,
     after: UnmatchedPlace | None = None,
     before: UnmatchedPlace | None = None,
-    reason: str = "",
-    search: str = "",
-    searches_people: bool = True,
-    sources: Sequence[int] | None = None,
-    customer_pk: int | None = None,
-    is_ignored: bool = False,
-    snoozed_at: datetime | None = None,
-    awake_at: datetime | None = None,
-    assignee_pk: int | None = None,
 ) -> UnmatchedPage:
-    """Return customers that wait for an Account, the largest MRR first. Three queries.
-
-    `awake_at` leaves out those that a person put to rest beyond that moment or that wait for something, `snoozed_at`
-    keeps only the first; `is_ignored` returns those that were left out instead of those that wait; `assignee_pk` keeps
-    those that this person looks after.
-
-    Unless `searches_people`, only ids are searched: a hit by name would tell the name.
-    """
-    rows = _without_account(sources) if is_ignored or customer_pk else _unmatched(sources)
-    rows = rows.exclude(ignored_because="") if is_ignored else rows
-    rows = rows.annotate(mrr=Coalesce(Max("customer__balances__mrr_micros"), Value(0)))
-    if reason:
-        rows = rows.filter(reason=reason)
-    if customer_pk is not None:
-        rows = rows.filter(customer_id=customer_pk)
-    if snoozed_at is not None:
-        rows = rows.filter(snoozed_until__gt=snoozed_at)
-    if awake_at is not None:
-        rows = rows.filter(Q(snoozed_until__isnull=True) | Q(snoozed_until__lte=awake_at)).exclude(is_away(awake_at))
-    if assignee_pk is not None:
-        rows = rows.filter(customer__in=assigned_to(assignee_pk).values("customer"))
-    if search:
-        fits = Q(customer__stripe_id__startswith=search)
-        if searches_people:
-            fits |= Q(customer__name__icontains=search) | Q(customer__email__icontains=search)
-        rows = rows.filter(fits)
+    """Return customers that wait for an Account. Three queries."""
+    rows = _filtered(chosen or UnmatchedFilter()).annotate(mrr=_MRR)
+    column, rises = _COLUMNS[order], order is UnmatchedOrder.AGE
+    if order is UnmatchedOrder.SCORE:
+        rows = rows.annotate(score=_SCORE)
     if after is not None:
-        rows = rows.filter(Q(mrr__lt=after.mrr_micros) | Q(mrr=after.mrr_micros, customer_id__gt=after.customer_pk))
+        rows = rows.filter(_beyond(column, after, above=rises, is_later=True))
     if before is not None:
-        rows = rows.filter(Q(mrr__gt=before.mrr_micros) | Q(mrr=before.mrr_micros, customer_id__lt=before.customer_pk))
-    order = ("mrr", "-customer_id") if before else ("-mrr", "customer_id")
-    found: list[Any] = list(rows.select_related("customer__source").order_by(*order)[: limit + 1])
+        rows = rows.filter(_beyond(column, before, above=not rises, is_later=False))
+    is_rising = rises if before is None else not rises
+    sorted_by = (column if is_rising else f"-{column}", "-customer_id" if before else "customer_id")
+    found: list[Any] = list(rows.select_related("customer__source").order_by(*sorted_by)[: limit + 1])
     shown_rows, first, last = cut(found, limit, after, before)
     pks = [row.customer_id for row in shown_rows]
     balances = mrr.balances(pks)
-    held = dict(
-        SyncRecord.objects.filter(customer_id__in=pks, state=WorkState.HELD)
-        .values_list("customer_id")
-        .annotate(count=Count("pk"))
-    )
-    page = tuple(_unmatched_row(row, balances[row.customer_id], held.get(row.customer_id, 0)) for row in shown_rows)
+    held = held_kinds(pks)
+    page = tuple(_unmatched_row(row, balances[row.customer_id], held[row.customer_id]) for row in shown_rows)
     return UnmatchedPage(
         page,
-        following=UnmatchedPlace(last.mrr, last.customer_id) if last else None,
-        preceding=UnmatchedPlace(first.mrr, first.customer_id) if first else None,
+        following=_place(last, column) if last else None,
+        preceding=_place(first, column) if first else None,
     )
 
 
-def unmatched_assigned_to(user_pk: int, *, sources: Sequence[int] | None = None) -> int:
-    """Count the customers that wait for an Account and that a person looks after. One query."""
-    return _unmatched(sources).filter(customer__in=assigned_to(user_pk).values("customer")).count()
+# A customer that pays in several currencies stands where its largest balance does.
+_MRR = Coalesce(Max("customer__balances__mrr_micros"), Value(0))
+_SCORE = Coalesce(Cast(F("candidates__0__score"), IntegerField()), Value(0))
+_COLUMNS = {UnmatchedOrder.MRR: "mrr", UnmatchedOrder.AGE: "since", UnmatchedOrder.SCORE: "score"}
 
 
-def unmatched_reasons(*, sources: Sequence[int] | None = None) -> dict[str, int]:
-    """Return how many customers wait for each reason, the commonest first."""
-    rows = _unmatched(sources).values_list("reason").annotate(count=Count("pk")).order_by("-count", "reason")
-    return dict(rows)
+def _beyond(column: str, place: UnmatchedPlace, *, above: bool, is_later: bool) -> Q:
+    """Return what lies beyond a place: larger values or smaller ones, and of equal ones later or earlier customers."""
+    value = _LONG_AGO + timedelta(microseconds=place.value) if column == "since" else place.value
+    beyond = Q(**{f"{column}__{'gt' if above else 'lt'}": value})
+    among_equals = {column: value, f"customer_id__{'gt' if is_later else 'lt'}": place.customer_pk}
+    return beyond | Q(**among_equals)
+
+
+def _place(row: Any, column: str) -> UnmatchedPlace:
+    value = getattr(row, column)
+    return UnmatchedPlace(
+        (value - _LONG_AGO) // timedelta(microseconds=1) if column == "since" else value, row.customer_id
+    )
+
+
+def _filtered(chosen: UnmatchedFilter) -> QuerySet[Unmatched]:
+    rows = _without_account(chosen.sources).filter(_listed(chosen.listed, chosen.at))
+    if chosen.reason:
+        rows = rows.filter(reason=chosen.reason)
+    if chosen.currency:
+        pays = {"customer__balances__currency": chosen.currency, "customer__balances__mrr_micros__gt": 0}
+        rows = rows.filter(pk__in=Unmatched.objects.filter(**pays).values("pk"))
+    if chosen.customer_pks is not None:
+        rows = rows.filter(customer_id__in=chosen.customer_pks)
+    if chosen.assignee_pk is not None:
+        rows = rows.filter(customer__in=assigned_to(chosen.assignee_pk).values("customer"))
+    if chosen.lowest_score is not None:
+        rows = rows.annotate(low=_SCORE).filter(low__gte=chosen.lowest_score)
+    if chosen.highest_score is not None:
+        rows = rows.annotate(high=_SCORE).filter(high__lte=chosen.highest_score)
+    if chosen.since_before is not None:
+        rows = rows.filter(since__lt=chosen.since_before)
+    if chosen.search:
+        fits = Q(customer__stripe_id__startswith=chosen.search)
+        if chosen.searches_people:
+            fits |= Q(customer__name__icontains=chosen.search) | Q(customer__email__icontains=chosen.search)
+        rows = rows.filter(fits)
+    return rows
+
+
+def _listed(listed: UnmatchedList, at: datetime) -> Q:
+    is_snoozed = Q(snoozed_until__isnull=False, snoozed_until__gt=at)
+    match listed:
+        case UnmatchedList.ANY:
+            return Q()
+        case UnmatchedList.IGNORED:
+            return ~Q(ignored_because="")
+        case UnmatchedList.NOT_IGNORED:
+            return Q(ignored_because="")
+        case UnmatchedList.EXPECTED:
+            return Q(ignored_because="") & is_away(at)
+        case UnmatchedList.SNOOZED:
+            return Q(ignored_because="") & is_snoozed & ~is_away(at)
+    return Q(ignored_because="") & ~is_snoozed & ~is_away(at)
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedCounts:
+    """How long the lists are, and how many of those that wait do so for each reason, the commonest first.
+
+    `mine` are those that the reader looks after and that are not ignored.
+    """
+
+    waiting: int = 0
+    expected: int = 0
+    snoozed: int = 0
+    ignored: int = 0
+    mine: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+def unmatched_counts(
+    *, at: datetime, sources: Sequence[int] | None = None, assignee_pk: int | None = None
+) -> UnmatchedCounts:
+    """Count the lists at a moment. One query."""
+    lists = (UnmatchedList.WAITING, UnmatchedList.EXPECTED, UnmatchedList.SNOOZED, UnmatchedList.IGNORED)
+    columns = {one.value: Count("pk", filter=_listed(one, at)) for one in lists}
+    if assignee_pk is not None:
+        of_reader = Q(ignored_because="", customer__in=assigned_to(assignee_pk).values("customer"))
+        columns["mine"] = Count("pk", filter=of_reader)
+    rows: list[Any] = list(_without_account(sources).values("reason").annotate(**columns).order_by())
+    by_reason = sorted(
+        ((row["waiting"], row["reason"]) for row in rows if row["waiting"]), key=lambda one: (-one[0], one[1])
+    )
+    totals = {name: sum(row[name] for row in rows) for name in columns}
+    return UnmatchedCounts(**totals, reasons={reason: count for count, reason in by_reason})
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +355,7 @@ def _without_account(sources: Sequence[int] | None) -> QuerySet[Unmatched]:
     return rows if sources is None else rows.filter(customer__source_id__in=sources)
 
 
-def _unmatched_row(row: Unmatched, balances: Sequence[mrr.Balance], held: int) -> UnmatchedRow:
+def _unmatched_row(row: Unmatched, balances: Sequence[mrr.Balance], held: Mapping[str, int]) -> UnmatchedRow:
     largest = max(balances, key=lambda one: one.mrr_micros, default=None)
     customer = row.customer
     return UnmatchedRow(
@@ -261,7 +370,11 @@ def _unmatched_row(row: Unmatched, balances: Sequence[mrr.Balance], held: int) -
         reason=row.reason,
         status="snoozed" if row.snoozed_until else "waiting",
         candidates=[CandidateRow(**one) for one in row.candidates],
-        held=held,
+        balances=balances,
+        held_kinds=held,
+        phone=customer.phone,
+        postal_code=customer.postal_code,
+        country=customer.country,
         snoozed_until=row.snoozed_until,
         waits_for=row.waits_for,
         waits_until=row.waits_until,
@@ -280,19 +393,32 @@ def largest_unmatched(currency: str, *, sources: Sequence[int] | None = None) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Resting:
-    """Customers that a person put to rest, and the Salesforce records that are held for all who wait."""
+class HeldWork:
+    """The Salesforce records that are held for a decision, since when, and how many of them ask for an Opportunity.
 
-    snoozed: int = 0
-    held: int = 0
-    held_since: datetime | None = None
+    Those of ignored customers are left out.
+    """
+
+    count: int = 0
+    since: datetime | None = None
+    questions: int = 0
 
 
-def resting(*, now: datetime) -> Resting:
-    """Return what the workbench shows above its queue. Two queries."""
-    held = SyncRecord.objects.filter(state=WorkState.HELD).aggregate(count=Count("pk"), since=Min("created_at"))
-    snoozed = Unmatched.objects.filter(snoozed_until__gt=now).count()
-    return Resting(snoozed, held["count"], held["since"])
+def held_work() -> HeldWork:
+    """Return what waits in the outbox for the workbench. One query."""
+    rows = SyncRecord.objects.filter(state=WorkState.HELD).exclude(error_code=IGNORED)
+    held = rows.aggregate(count=Count("pk"), since=Min("created_at"), questions=Count("pk", filter=ASKED))
+    return HeldWork(held["count"], held["since"], held["questions"])
+
+
+def held_kinds(customer_pks: Collection[int]) -> dict[int, dict[str, int]]:
+    """Return by customer how many records of each kind are held: what a match would release. One query."""
+    found: dict[int, dict[str, int]] = {pk: {} for pk in customer_pks}
+    rows = SyncRecord.objects.filter(customer_id__in=customer_pks, state=WorkState.HELD)
+    for pk, kind, count in rows.values_list("customer_id", "kind").annotate(count=Count("pk")).order_by("kind"):
+        if pk is not None:
+            found[pk][kind] = count
+    return found
 
 
 def unmatched_members(currency: str, *, sources: Sequence[int] | None = None) -> list[Member]:

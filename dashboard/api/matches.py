@@ -88,10 +88,10 @@ def unmatched(request: Request) -> Response:
     place = UnmatchedPlace(*asked[1]) if asked else None
     goes_back = asked is not None and asked[0] == "previous"
     page = crm.unmatched(
+        crm.UnmatchedFilter(sources=params.source_pks(request)),
         limit=size,
         after=None if goes_back else place,
         before=place if goes_back else None,
-        sources=params.source_pks(request),
     )
     is_shown = sees_people(request)
     return Response(
@@ -214,4 +214,4 @@ def _candidate(one: CandidateRow, *, is_shown: bool) -> dict[str, Any]:
 
 
 def _place(place: UnmatchedPlace | None) -> tuple[int, int] | None:
-    return None if place is None else (place.mrr_micros, place.customer_pk)
+    return None if place is None else (place.value, place.customer_pk)

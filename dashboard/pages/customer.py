@@ -95,7 +95,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             "match": match,
             "account_name": (match.account_name if sees else match.account_id) if match else "",
             "match_words": _match_words(match, sees=sees) if match else "",
-            "unmatched": None if match else next(iter(crm.unmatched(limit=1, customer_pk=pk).rows), None),
+            "unmatched": None if match else _unmatched(pk),
             "may_match": may(request, Ability.MATCH),
             "may_forget": may(request, Ability.FORGET),
             "notes": notes.card_of_customer(request, pk, today=day),
@@ -146,6 +146,12 @@ def _facts(balances: Sequence[mrr.Balance], risk: crm.RiskRow | None, today: dat
     score = formats.count(risk.score) if risk else "0"
     facts.append(Fact("Risk", score, "", f"{risk.severity}, see below" if risk else "no signal"))
     return facts
+
+
+def _unmatched(pk: int) -> crm.UnmatchedRow | None:
+    """Return how the customer waits for an Account, None when it does not."""
+    chosen = crm.UnmatchedFilter(listed=crm.UnmatchedList.ANY, customer_pks=(pk,))
+    return next(iter(crm.unmatched(chosen, limit=1).rows), None)
 
 
 def _records(pk: int, match: crm.MatchRow | None) -> list[crm.SyncRow]:

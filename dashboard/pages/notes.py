@@ -64,6 +64,13 @@ def card(request: HttpRequest, lines: Sequence[crm.NoteRow], url: str, thing: st
     )
 
 
+def able(request: HttpRequest) -> dict[int, str]:
+    """Return who may look after something, read once a request."""
+    if not hasattr(request, "_able_to_annotate"):
+        request._able_to_annotate = people.able_to(Ability.ANNOTATE)  # type: ignore[attr-defined]
+    return request._able_to_annotate  # type: ignore[attr-defined,no-any-return]
+
+
 def words(line: crm.NoteRow | None) -> str:
     """Say in a few words to whom something is assigned: ada, due 3 Dec 2026."""
     if line is None:
@@ -97,6 +104,26 @@ def write(request: HttpRequest, about: crm.About) -> None:
         messages.error(request, str(error))
     else:
         messages.success(request, "Written down.")
+
+
+def assign(customer_pk: int, text: str, *, request: HttpRequest) -> str:
+    """Assign a customer to somebody of the list, "" to nobody, and return who that is; raises ValueError.
+
+    A due date stays as it was.
+    """
+    if customer_pk not in billing.customers([customer_pk]):
+        raise Http404("There is no such customer.")
+    assignee_pk = _assignee(text, customer_pk)
+    newest = crm.newest_note(customer_pk)
+    notes.add(
+        customer_pk,
+        "",
+        assignee_pk=assignee_pk,
+        due_on=newest.due_on if newest else None,
+        by=request.user.get_username(),
+        now=shared.now_of(request),
+    )
+    return _choices(newest)[assignee_pk] if assignee_pk is not None else ""
 
 
 def _assignee(text: str, about: crm.About) -> int | None:

@@ -50,6 +50,7 @@ from mrr.selectors.schedule import (
     MovementPage,
     MovementTotal,
     Place,
+    Step,
     latest_movements,
     movement,
     movement_totals,
@@ -57,6 +58,7 @@ from mrr.selectors.schedule import (
     movements_of,
     movements_of_event,
     mrr_by_subscription,
+    steps_of,
 )
 from mrr.selectors.scope import day_start, reporting_zone
 from mrr.selectors.standing import Standing, standing
@@ -101,6 +103,7 @@ __all__ = [
     "Share",
     "Shares",
     "Standing",
+    "Step",
     "View",
     "balance_parts",
     "balance_shares",
@@ -140,5 +143,6 @@ __all__ = [
     "scheduled_shares",
     "series",
     "standing",
+    "steps_of",
     "waiting_reopening",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -171,6 +171,23 @@ def movements_of(customer_pks: Sequence[int], *, has_reversed: bool = False) -> 
     for row in _movements((rows if has_reversed else _standing(rows)).order_by("effective_at", "pk")):
         found[row.customer_pk].append(row)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A standing entry in short: whose, what it was, and by how much."""
+
+    customer_pk: int
+    type: str
+    currency: str
+    micros: int
+    effective_at: datetime
+
+
+def steps_of(customer_pks: Collection[int]) -> list[Step]:
+    """Return the standing entries of customers in short, oldest first. One query."""
+    rows = _standing(LedgerEntry.objects.filter(customer_id__in=customer_pks)).order_by("effective_at", "pk")
+    return [Step(*row) for row in rows.values_list("customer_id", "type", "currency", "amount_micros", "effective_at")]
 
 
 def movements_of_event(event_id: str, customer_pk: int) -> list[Movement]:

@@ -57,12 +57,13 @@ def test_a_customer_is_somebody_s_only_while_the_newest_line_says_so(acme):
     bob = person("revops", "bob")
     Unmatched.objects.create(customer=acme, reason="no_contact", since=NOW, checked_at=NOW)
     say(acme, assignee_pk=bob.pk)
-    assert selectors.unmatched_assigned_to(bob.pk) == 1
-    assert [row.customer_pk for row in selectors.unmatched(limit=5, assignee_pk=bob.pk).rows] == [acme.pk]
+    assert selectors.unmatched_counts(at=NOW, assignee_pk=bob.pk).mine == 1
+    of_bob = selectors.UnmatchedFilter(assignee_pk=bob.pk)
+    assert [row.customer_pk for row in selectors.unmatched(of_bob, limit=5).rows] == [acme.pk]
 
     say(acme)
 
-    assert selectors.unmatched_assigned_to(bob.pk) == 0
+    assert selectors.unmatched_counts(at=NOW, assignee_pk=bob.pk).mine == 0
     assert selectors.assignments([acme.pk]) == {}
 
 

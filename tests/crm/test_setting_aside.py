@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing.models import Customer
 from crm import matching, selectors
 from crm.models import Match, Message, SyncRecord, Unmatched
+from crm.selectors import UnmatchedList
 from tests.crm.conftest import reads
 
 pytestmark = pytest.mark.django_db
@@ -32,15 +33,19 @@ def ignored(story) -> None:
     matching.ignore(pk_of(story), reason="internal", note=" our own \n", by="ana", now=timezone.now())
 
 
+def rows(listed: UnmatchedList, now=None) -> tuple[selectors.UnmatchedRow, ...]:
+    return selectors.unmatched(selectors.UnmatchedFilter(listed=listed, at=now or timezone.now()), limit=9).rows
+
+
 def waiting(now=None) -> list[int]:
-    return [row.customer_pk for row in selectors.unmatched(limit=9, awake_at=now or timezone.now()).rows]
+    return [row.customer_pk for row in rows(UnmatchedList.WAITING, now)]
 
 
 def test_an_ignored_customer_leaves_the_queue_and_counts_as_ignored(zebra):
     ignored(zebra)
 
     assert waiting() == [] and selectors.pulse().unmatched == 0
-    (row,) = selectors.unmatched(limit=9, is_ignored=True).rows
+    (row,) = rows(UnmatchedList.IGNORED)
     assert (row.ignored_because, row.ignored_by, row.ignored_note) == ("internal", "ana", "our own")
     totals = selectors.unmatched_totals()
     assert (totals.customers, totals.share("usd")) == (0, 0)
@@ -112,7 +117,7 @@ def test_who_waits_for_something_comes_back_with_an_account_that_may_be_it(zebra
     salesforce.add_account(Name="Zebra", Website="zebra.io")
     reads(salesforce)
 
-    (row,) = selectors.unmatched(limit=9, awake_at=timezone.now()).rows
+    (row,) = rows(UnmatchedList.WAITING)
     assert (row.waits_for, row.waits_by, row.news_at is not None) == ("new_account", "ana", True)
 
     matching.wait_for(row.customer_pk, what="new_account", until=None, by="ana", now=timezone.now())

@@ -91,7 +91,7 @@ def test_the_workbench_shows_who_looks_after_a_customer_and_lists_the_reader_s_o
     client.force_login(bob, backend="django.contrib.auth.backends.ModelBackend")
     mine = text_of(client.get("/dashboard/unmatched/?tab=mine"))
 
-    assert "1 waiting" in mine
+    assert "1 yours" in mine
     assert "Beta Bakery" in mine
     assert "Euro Trains" not in mine
 

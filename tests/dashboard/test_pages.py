@@ -19,7 +19,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import Customer, StripeEvent
-from crm.models import Account, Contact, CustomerRisk, Match, SalesforceOrg, SyncRecord, Unmatched
+from crm.models import Account, Contact, CustomerRisk, SalesforceOrg, SyncRecord
 from dashboard.models import SetupCode
 from dashboard.roles import Ability, Role
 from mrr import fx
@@ -116,6 +116,11 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/unmatched/": Ability.SEE_FIGURES,
         "/dashboard/unmatched/?tab=snoozed": Ability.SEE_FIGURES,
         "/dashboard/unmatched/?tab=mine": Ability.SEE_FIGURES,
+        "/dashboard/unmatched/?tab=ignored": Ability.SEE_FIGURES,
+        "/dashboard/unmatched/?tab=expected&score=0&age=7&order=age&currency=usd": Ability.SEE_FIGURES,
+        f"/dashboard/unmatched/?customer={world.pk(world.beta)}&find=acme": Ability.SEE_FIGURES,
+        f"/dashboard/unmatched/?customer={world.pk(world.beta)}&like=acme": Ability.SEE_FIGURES,
+        "/dashboard/unmatched/bulk/": Ability.MATCH,
         "/dashboard/at-risk/": Ability.SEE_FIGURES,
         "/dashboard/unmatched/?tab=opportunities": Ability.SEE_FIGURES,
         "/dashboard/sync/": Ability.SEE_FIGURES,
@@ -180,6 +185,11 @@ def test_deciding_is_open_to_exactly_the_roles_that_need_it(world: World, role: 
         "/dashboard/matches/": Ability.MATCH,
         "/dashboard/matches/1/delete/": Ability.MATCH,
         "/dashboard/snoozes/": Ability.MATCH,
+        "/dashboard/waits/": Ability.MATCH,
+        "/dashboard/ignores/": Ability.MATCH,
+        "/dashboard/unmatched/back/snoozed/": Ability.MATCH,
+        "/dashboard/unmatched/bulk/accept/": Ability.MATCH,
+        "/dashboard/assignments/": Ability.ANNOTATE,
         f"/dashboard/customers/{world.pk(world.beta)}/notes/": Ability.ANNOTATE,
         "/dashboard/choices/": Ability.MATCH,
         "/dashboard/imports/": Ability.IMPORT,
@@ -411,76 +421,6 @@ def test_test_data_is_in_no_total_and_carries_a_band(world: World) -> None:
     assert "Test data. Source acme-test." in text_of(test)
     assert "999" not in text_of(client.get("/dashboard/movements/"))
     assert client.get("/dashboard/?source=nowhere").status_code == 400
-
-
-# ---- the workbench ----
-
-
-def test_a_match_releases_what_is_held_and_can_be_undone(world: World) -> None:
-    client, customer = page_of(Role.REVOPS), world.pk(world.beta)
-    assert SyncRecord.objects.filter(customer=customer, state="held").exists()
-    before = text_of(client.get(f"/dashboard/unmatched/?customer={customer}"))
-    assert "Beta Bakery Ltd" in before and "If accepted: adds $8.33 of MRR to Beta Bakery Ltd" in before
-
-    answer = client.post("/dashboard/matches/", {"customer": customer, "account_id": world.other.salesforce_id})
-
-    assert answer.status_code == 302
-    match = Match.objects.get(customer=customer, undone_at__isnull=True)
-    assert match.matched_by == "revops-person"
-    assert not SyncRecord.objects.filter(customer=customer, state="held").exists()
-    assert "Matched Beta Bakery to Beta Bakery Ltd" in text_of(client.get("/dashboard/unmatched/"))
-
-    client.post(f"/dashboard/matches/{match.pk}/delete/")
-
-    assert not Match.objects.filter(customer=customer, undone_at__isnull=True).exists()
-    assert Unmatched.objects.get(customer=customer).reason == "undone"
-
-
-def test_who_comes_second_is_told_who_was_first(world: World) -> None:
-    customer = world.pk(world.beta)
-    chosen = {"customer": customer, "account_id": world.other.salesforce_id}
-    page_of(Role.REVOPS).post("/dashboard/matches/", chosen)
-    second = Client()
-    second.force_login(person(Role.REVOPS, "late"), backend="django.contrib.auth.backends.ModelBackend")
-
-    answer = second.post("/dashboard/matches/", {**chosen, "account_id": world.account.salesforce_id}, follow=True)
-
-    assert "Somebody was first. revops-person matched this customer" in text_of(answer)
-    assert Match.objects.get(customer=customer, undone_at__isnull=True).account_id == world.other.pk
-
-
-def test_a_match_without_an_account_says_what_is_missing(world: World) -> None:
-    answer = page_of(Role.REVOPS).post("/dashboard/matches/", {"customer": world.pk(world.beta)}, follow=True)
-
-    assert "No Account was chosen." in text_of(answer)
-
-
-def test_a_decision_goes_on_with_the_next_customer(world: World) -> None:
-    client, customer = page_of(Role.REVOPS), world.pk(world.beta)
-    form = {"customer": customer, "account_id": world.other.salesforce_id, "next": "77", "reason": "no_contact"}
-
-    answer = client.post("/dashboard/matches/", form)
-
-    assert answer["Location"] == "/dashboard/unmatched/?reason=no_contact&customer=77"
-
-
-def test_a_snoozed_customer_rests_and_wakes(world: World) -> None:
-    client, customer = page_of(Role.REVOPS), world.pk(world.beta)
-
-    client.post("/dashboard/snoozes/", {"customer": customer})
-    assert "Beta Bakery" not in _queue(client.get("/dashboard/unmatched/"))
-    assert "Beta Bakery" in _queue(client.get("/dashboard/unmatched/?tab=snoozed"))
-
-    client.post("/dashboard/snoozes/", {"customer": customer, "wake": "1"})
-    assert "Beta Bakery" in _queue(client.get("/dashboard/unmatched/"))
-
-
-def test_accounts_are_found_by_search(world: World) -> None:
-    client = page_of(Role.REVOPS)
-
-    shown = text_of(client.get(f"/dashboard/unmatched/?customer={world.pk(world.gone)}&find=beta"))
-
-    assert "Beta Bakery Ltd" in shown and "found by your search" in shown
 
 
 # ---- sync and events ----
@@ -723,9 +663,3 @@ def test_every_page_stands_before_the_first_event(db: None, path: str) -> None:
 
 def _entry_code() -> str:
     return f"entry:{LedgerEntry.objects.order_by('pk').first().key}"  # type: ignore[union-attr]
-
-
-def _queue(answer: Any) -> str:
-    """Return the names in the workbench's queue."""
-    found = re.search(r"<tbody data-rows>.*?</tbody>", answer.content.decode(), re.S)
-    return unescape(found[0]) if found else ""

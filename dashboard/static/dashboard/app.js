@@ -120,7 +120,12 @@
       (element.tagName === "INPUT" && !/^(button|checkbox|radio|submit)$/.test(element.type));
   }
   function press(selector, value) {
-    var found = all(selector).find(function (element) {
+    // An open menu's keys come first: its digits pick what it offers, not a candidate.
+    var open = document.querySelector("details.pop[open] > .menu");
+    return (open && pressWithin(open, selector, value)) || pressWithin(document, selector, value);
+  }
+  function pressWithin(part, selector, value) {
+    var found = all(selector, part).find(function (element) {
       return (element.dataset.key === value || element.dataset.go === value) && isShown(element);
     });
     if (!found) return false;
