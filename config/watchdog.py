@@ -7,7 +7,7 @@ work that is due and does not move, or a heartbeat that no worker gives.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from django.db import close_old_connections
@@ -46,7 +46,7 @@ class Watchdog:
     last_beat_asked: float = 0.0
     last_sweep: float = 0.0
     last_restart: float = 0.0
-    patience: float = OVERDUE_SECONDS
+    patience: float = field(default_factory=lambda: OVERDUE_SECONDS)
 
     def look(self) -> None:
         now = time.time()

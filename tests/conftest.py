@@ -26,7 +26,6 @@ hypothesis.settings.load_profile("any machine")
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
-REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # ---- no network but loopback ----
@@ -74,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _guard_sockets()
 
 
-# ---- services: PostgreSQL, Redis, a browser ----
+# ---- services: PostgreSQL, a browser ----
 
 
 def _answers(url: str, default_port: int) -> bool:
@@ -95,8 +94,6 @@ def chromium_path() -> str | None:
 def _missing(marker: str) -> str | None:
     if marker == "postgres" and not _answers(POSTGRES_URL, 5432):
         return "PostgreSQL was not found: start one on 127.0.0.1:5432 or set TEST_POSTGRES_URL"
-    if marker == "redis" and not _answers(REDIS_URL, 6379):
-        return "Redis was not found: start one on 127.0.0.1:6379 or set TEST_REDIS_URL"
     if marker == "browser" and chromium_path() is None:
         return "Chromium was not found: install it (Debian: apt install chromium) or set CHROMIUM to its path"
     return None
@@ -106,7 +103,7 @@ def _missing(marker: str) -> str | None:
 
 # A test that asks for one of these sees the database of the run: SQLite or PostgreSQL.
 OF_THE_RUN = {"db", "transactional_db", "django_db_setup", "installed"}
-OF_ONE_DATABASE = ("django_db", "postgres", "redis")
+OF_ONE_DATABASE = ("django_db", "postgres")
 LONGEST = "test_serve.py"  # it waits for minutes: whatever else there is can run beside it
 
 
@@ -124,7 +121,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _skip_what_misses_a_service(items: list[pytest.Item]) -> None:
     """Skip what needs a service that is not there; with REQUIRE_SERVICES=1 such a test fails instead."""
-    missing = {marker: _missing(marker) for marker in ("postgres", "redis", "browser")}
+    missing = {marker: _missing(marker) for marker in ("postgres", "browser")}
     for item in items:
         for marker, reason in missing.items():
             if reason and item.get_closest_marker(marker):
@@ -202,19 +199,6 @@ def _postgres_database(template: str) -> Iterator[str]:
     finally:
         with psycopg.connect(POSTGRES_URL, autocommit=True) as server:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    """Empty the tests' Redis database before and after."""
-    import redis
-
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    url = f"{REDIS_URL.rsplit('/', 1)[0]}/{12 + worker % 4}"
-    with redis.Redis.from_url(url) as server:
-        server.flushdb()
-        yield url
-        server.flushdb()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.impatient import SHORTER
 from tests.installations import ROOT, free_port, wait_until
 
 pytestmark = [pytest.mark.slow]
@@ -26,7 +27,18 @@ def tree(tmp_path: Path, installed: Any) -> Iterator[tuple[subprocess.Popen[str]
     port = free_port()
     with installed(tmp_path) as environment, (tmp_path / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--web", "1", "--workers", "2"],
+            [
+                sys.executable,
+                "-m",
+                "tests.impatient",
+                "serve",
+                "--bind",
+                f"127.0.0.1:{port}",
+                "--web",
+                "1",
+                "--workers",
+                "2",
+            ],
             cwd=ROOT,
             env=environment,
             stdout=log,
@@ -63,8 +75,11 @@ def test_a_tree_is_ready_with_its_setup_link_and_comes_back_when_killed_and_ends
     wait_until(lambda: not any(_is_alive(pid) for pid in members), 2)
 
 
-def test_a_wedged_cluster_works_again_within_a_minute(tree: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
+def test_a_wedged_cluster_works_again_within_a_minute_of_the_watchdogs(
+    tree: tuple[subprocess.Popen[str], str], tmp_path: Path
+) -> None:
     """A worker killed while it waits leaves the task queue locked: its successors wait for ever, and look alive."""
+    minute = 60 * SHORTER
     process, address = tree
     sentinel = next(pid for child in _children(process.pid) for pid in _children(child) if len(_children(pid)) >= 4)
     time.sleep(3)  # the workers are idle: one of them waits inside the lock
@@ -73,8 +88,10 @@ def test_a_wedged_cluster_works_again_within_a_minute(tree: tuple[subprocess.Pop
         os.kill(worker, signal.SIGKILL)
     killed = time.monotonic()
 
-    wait_until(lambda: not _is_alive(sentinel), 58)
-    wait_until(lambda: _beats_again(address), 60 - (time.monotonic() - killed))
+    wait_until(lambda: not _is_alive(sentinel), minute)
+    wait_until(
+        lambda: _beats_again(address), minute + 5 - (time.monotonic() - killed)
+    )  # starting takes as long as ever
     assert "the workers are stuck" in (tmp_path / "serve.log").read_text()
 
 
