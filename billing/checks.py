@@ -57,10 +57,6 @@ def _read(row: dict[str, str]) -> Check:
     return Check(row["subject"], State(row["state"]), row["sentence"], row["code"], row["cure"])
 
 
-def by_subject(found: Iterable[Check], subject: str) -> list[Check]:
-    return [one for one in found if one.subject == subject]
-
-
 def worst(found: Iterable[Check]) -> State:
     """Return the worst state among checks; none is well."""
     order = (State.MEND, State.TODO, State.OK)

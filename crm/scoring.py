@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 WEIGHTS = {"metadata_id": 100, "contact_email": 90, "website_domain": 45, "company_name": 35, "postal_code": 10}
-AUTOMATIC = frozenset({"metadata_id", "contact_email"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,6 @@ class Period:
         return self.last == month_of(self.today)
 
     @property
-    def ends_on(self) -> date:
-        return self.today if self.is_running else plus_months(self.last, 1) - timedelta(days=1)
-
-    @property
     def range(self) -> str:
         return formats.days(self.first, plus_months(self.last, 1) - timedelta(days=1))
 

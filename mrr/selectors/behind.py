@@ -59,10 +59,6 @@ class Shares:
     def others_micros(self) -> int:
         return self.micros - sum(share.micros for share in self.largest)
 
-    @property
-    def others_acquired_micros(self) -> int:
-        return self.acquired_micros - sum(share.acquired_micros for share in self.largest)
-
 
 def balance_shares(day: date, *, currency: str, limit: int, sources: Sequence[int] | None = None) -> Shares:
     """Return who makes up the MRR of one currency at the end of a day in the reporting zone, largest first."""
