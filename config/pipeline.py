@@ -17,7 +17,7 @@ from billing.models import EventState, Origin, StripeEvent
 from billing.owed import Need
 from crm import assessing, matching, outbox, payments
 from crm.channels import CHANNELS, salesforce
-from crm.channels.salesforce import bulk
+from crm.channels.salesforce import bulk, taking_back
 from mrr import ledger, policies
 from mrr import selectors as mrr
 from mrr.engine.policy import StartsOn
@@ -216,7 +216,7 @@ def drain_outbox(*, now: datetime | None = None) -> Drained:
     now = now or timezone.now()
     matching.ask_for_named(now=now)
     salesforce.look_again(now=now)
-    settled = bulk.carry_on(now=now) + outbox.send_due(CHANNELS, now=now)
+    settled = bulk.carry_on(now=now) + taking_back.take_back(now=now) + outbox.send_due(CHANNELS, now=now)
     return Drained(messages=settled.total, parked=settled.parked)
 
 

@@ -110,6 +110,18 @@ WORK: Final[Help] = {
         "What it would tell of did not hold: the movement was reversed or the invoice is not paid after all.",
         "Nothing to do.",
     ),
+    "withdrawn": (
+        "Withdrawn",
+        "It was told on an Account that turned out to be the wrong one: the match was undone, and it was closed or "
+        "deleted there.",
+        "Nothing to do: once the customer is matched anew it is told again, unless it is older than 72 hours.",
+    ),
+    "not_as_it_was": (
+        "The Opportunity is not quite as it was",
+        "The match was undone and the Opportunity let go; fields that somebody changed since, or of which nobody kept "
+        "what they said before, stay as they are.",
+        "Look at the Opportunity in Salesforce and set what the customer's page names.",
+    ),
     "no_receiver": (
         "Nobody to tell",
         "The address or channel for alerts was taken out of the settings.",

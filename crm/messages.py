@@ -98,6 +98,16 @@ def win_back_task(loss: Loss, *, due_on: date) -> dict[str, Any]:
     }
 
 
+def withdrawn_task(subject: str, description: str, *, on: date) -> dict[str, Any]:
+    """Return what a Task says once its customer's match was undone: closed, and why."""
+    why = f"Withdrawn on {on:%-d %b %Y}: the match of the customer to this Account was undone."
+    return {
+        "Subject": f"Withdrawn: {subject.removeprefix('Withdrawn: ')}"[:255],
+        "Description": f"{why}\n\n{description}".strip()[:32_000],
+        "Status": "Completed",
+    }
+
+
 def payment_task(
     invoice: str, paid_minor: int, currency: str, *, paid_on: date, lines: Sequence[tuple[str, int, str]]
 ) -> dict[str, Any]:

@@ -311,6 +311,9 @@ class Work(models.Model):
     error_fields = models.JSONField(default=list, help_text="API names that the refusal names")
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
+    takes_back = models.BooleanField(
+        default=False, db_default=False, help_text="its match was undone: what stands there is taken back first"
+    )
 
     class Meta:
         abstract = True
@@ -353,6 +356,7 @@ class SyncRecord(Work):
     looked_up_at = models.DateTimeField(null=True)
     fields_sent = models.JSONField(null=True, help_text="field values of the last confirmed or would-be write")
     fields_before = models.JSONField(null=True, help_text="what Salesforce held before: our last confirmed write")
+    was = models.JSONField(null=True, help_text="what an Opportunity said before we linked or won it; null = not known")
     there = models.JSONField(null=True, help_text="what Salesforce held when we looked last; {} = no such record")
     there_at = models.DateTimeField(null=True)
     accepted = models.JSONField(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from crm.channels.salesforce.fields import SUBSCRIPTION_ID
+from crm.differences import agree
+
+BOOKED = ("StageName", "CloseDate", "Amount", "CurrencyIsoCode")
 WON_NEAR = timedelta(days=60)
 
 QUESTIONS = {
@@ -115,6 +119,38 @@ def as_told(subscription_id: str, opportunity_id: str, found: Sequence[Candidate
     if chosen.subscription_id and chosen.subscription_id.lower() != subscription_id.lower():
         return Unclear("opportunity_taken", f"Opportunity {opportunity_id} belongs to {chosen.subscription_id}.")
     return Chosen(chosen.id, closes=not chosen.is_closed, rule="person", keeps_amount=chosen.has_products)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """What an Opportunity is to say once its match was undone; `is_made` = we made it, so it goes.
+
+    `left` are the fields that stay as they are: somebody changed them since, or nobody kept what they said before.
+    """
+
+    fields: Mapping[str, Any]
+    is_made: bool = False
+    left: tuple[str, ...] = ()
+
+
+def give_back(
+    sent: Mapping[str, Any], was: Mapping[str, Any] | None, there: Mapping[str, Any], *, has_products: bool
+) -> GivenBack:
+    """Return how an Opportunity becomes what it was: each field as it stood before, unless somebody changed it since.
+
+    `sent` is what we wrote last, empty where no answer came; `there` is what stands now. One that we made goes, if it
+    is still as we made it.
+    """
+    before = was or {}
+    booked = [name for name in BOOKED if name in (sent or before)]
+    changed = [name for name in booked if sent and not agree(sent[name], there.get(name))]
+    fields: dict[str, Any] = {SUBSCRIPTION_ID: before.get(SUBSCRIPTION_ID) or None, "Committed_ARR__c": None}
+    if "AccountId" in sent:
+        is_untouched = not changed and not has_products and agree(sent.get("Name"), there.get("Name"))
+        return GivenBack(fields, is_made=is_untouched, left=() if is_untouched else ("Id",))
+    known = [name for name in booked if name in before]
+    fields |= {name: before[name] for name in known if name not in changed}
+    return GivenBack(fields, left=tuple(name for name in booked if name not in fields))
 
 
 def to_choose_from(account_id: str, began_on: date, found: Sequence[Candidate]) -> list[Candidate]:

@@ -63,7 +63,9 @@ def fields_of(rows: Sequence[Message]) -> dict[int, dict[str, Any] | None]:
     names = {row.ref: _named(row.dedupe_key) for row in rows}
     found = {(one.source_pk, one.stripe_id): one for one in billing.paid_invoices(set(names.values()))}
     keys = {one.subscription_id for one in found.values() if one.subscription_id}
-    linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=keys).exclude(salesforce_id="")
+    linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=keys, takes_back=False).exclude(
+        salesforce_id=""
+    )
     opportunities = dict(linked.values_list("key", "salesforce_id"))
     return {
         ref: _task(found[name], opportunities.get(found[name].subscription_id, "")) if name in found else None

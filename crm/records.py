@@ -42,7 +42,7 @@ class Begun:
 class Built:
     """What one record should say; `begun` only where the record is an Opportunity.
 
-    `account_id` is the parent Account, empty when it was taken off one.
+    `account_id` is the parent Account.
     """
 
     sobject: str
@@ -109,7 +109,9 @@ def _read(rows: Sequence[SyncRecord], *, now: datetime) -> Read:
     movements = mrr.movements_of(everyone, has_reversed=True)
     balances = mrr.balances(of_accounts)
     wanted = {line.subscription for pk in own for one in movements[pk] for line in one.lines}
-    linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=wanted).exclude(salesforce_id="")
+    linked = SyncRecord.objects.filter(kind=RecordKind.OPPORTUNITY, key__in=wanted, takes_back=False).exclude(
+        salesforce_id=""
+    )
     monies = facts.money_of(of_accounts, now=now)
     return Read(
         customers=customers,
@@ -148,7 +150,7 @@ def _currencies(balances: Mapping[int, Sequence[mrr.Balance]], monies: Mapping[i
 def _schedule(row: SyncRecord, read: Read) -> Built | Held | Dropped:
     assert row.customer_id is not None
     account_id = read.account_of.get(row.customer_id, "")
-    if not account_id and not row.confirmed:
+    if not account_id:
         return Held(UNMATCHED, "The customer has no Account yet.")
     before = after = 0
     for entry in read.movements[row.customer_id]:
@@ -157,7 +159,7 @@ def _schedule(row: SyncRecord, read: Read) -> Built | Held | Dropped:
             before = _balance_before(entry, read.movements[row.customer_id])
             after = before + entry.amount_micros
             said = _entry_fields(entry, customer, before, after, read)
-            said["Account__c"] = account_id or None
+            said["Account__c"] = account_id
             if read.has_currencies:
                 said[names.CURRENCY] = entry.currency.upper()
             return Built(names.MRR_SCHEDULE, account_id, said, key_field=names.LEDGER_KEY, key=row.key)

@@ -17,8 +17,9 @@ from crm.outbox.owing import (
     retry_messages,
     send_for_real,
 )
-from crm.outbox.sending import LEASE, claim, deliver, due_jobs, due_records, is_due, send_due
+from crm.outbox.sending import LEASE, claim, claim_to_take_back, deliver, due_jobs, due_records, is_due, send_due
 from crm.outbox.settling import ATTEMPTS, Settled, settle
+from crm.outbox.withdrawing import settle_taken_back
 
 __all__ = [
     "ATTEMPTS",
@@ -30,6 +31,7 @@ __all__ = [
     "UnknownWork",
     "beginning",
     "claim",
+    "claim_to_take_back",
     "deliver",
     "due_jobs",
     "due_records",
@@ -46,4 +48,5 @@ __all__ = [
     "send_due",
     "send_for_real",
     "settle",
+    "settle_taken_back",
 ]

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Least
 
 from billing import selectors as billing
 from crm import messages, statements
 from crm.channels import slack
-from crm.models import Match, Message, Priority, RecordKind, SalesforceOrg, SyncRecord, Unmatched, WorkState
+from crm.models import (
+    Match,
+    Message,
+    OpportunityChoice,
+    Priority,
+    RecordKind,
+    SalesforceOrg,
+    SyncRecord,
+    Unmatched,
+    WorkState,
+)
+from mrr import selectors as mrr
 
 UNMATCHED = "unmatched"
 NO_ORG = "no_org"
 IGNORED = "ignored"
+WITHDRAWN = "withdrawn"
 WITHOUT_ACCOUNT = (UNMATCHED, NO_ORG, IGNORED)
 
 SALESFORCE = "salesforce"  # its channel's name
@@ -222,15 +234,24 @@ def release(customer_pks: Collection[int], *, now: datetime) -> int:
     What was written for them under an earlier match is owed again, so that it points at the Account.
     """
     records = SyncRecord.objects.filter(customer_id__in=customer_pks)
+    due: dict[str, Any] = {"state": WorkState.WAITING, "due_at": now, "attempts": 0, "error_code": "", "error": ""}
     held = records.filter(state=WorkState.HELD, error_code__in=WITHOUT_ACCOUNT)
-    released = held.update(state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error="")
-    _release_messages(customer_pks)
-    written = records.filter(state=WorkState.SENT)
-    return released + written.update(state=WorkState.WAITING, wanted=F("wanted") + 1, due_at=now, attempts=0)
+    released = _in_order(held.filter(kind=RecordKind.SCHEDULE), due, now=now) + held.update(**due)
+    _release_messages(customer_pks, now=now)
+    standing = Q(kind=RecordKind.SCHEDULE, takes_back=True)  # an entry is pointed at the new Account where it stands
+    written = records.filter(Q(state=WorkState.SENT) | standing)
+    return released + written.update(**due, wanted=F("wanted") + 1, takes_back=False, leased_until=None)
 
 
-def _release_messages(customer_pks: Collection[int]) -> None:
-    """Let the newest held message of each kind go, at its time; what it makes old news is dropped."""
+def _release_messages(customer_pks: Collection[int], *, now: datetime) -> None:
+    """Let the newest held message of each kind go, at its time; what it makes old news is dropped.
+
+    What was told on an Account by mistake is told on the right one, unless it is old by now.
+    """
+    told = Message.objects.filter(customer_id__in=customer_pks, state=WorkState.DROPPED, error_code=WITHDRAWN)
+    told.filter(created_at__gt=now - messages.TOO_OLD).update(
+        state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error=""
+    )
     held = Message.objects.filter(
         customer_id__in=customer_pks, channel=SALESFORCE, state=WorkState.HELD, error_code__in=(UNMATCHED, IGNORED)
     )
@@ -240,6 +261,23 @@ def _release_messages(customer_pks: Collection[int]) -> None:
     if newest:
         held.filter(pk__in=newest.values()).update(state=WorkState.WAITING, attempts=0, error_code="", error="")
         held.update(state=WorkState.DROPPED, error_code="newer", error="A newer message of its kind tells more.")
+
+
+def _in_order(held: QuerySet[SyncRecord], due: Mapping[str, Any], *, now: datetime) -> int:
+    """Let schedule entries go in the order in which they were effective, however late Stripe told of them."""
+    rows = list(held.only("pk", "key", "customer_id"))
+    if len(rows) < 2:
+        return 0
+    movements = mrr.movements_of(sorted({row.customer_id or 0 for row in rows}), has_reversed=True)
+    effective = {one.key: (one.effective_at, one.pk) for found in movements.values() for one in found}
+    rows.sort(key=lambda row: effective.get(row.key, (now, row.pk)))
+    for place, row in enumerate(rows):
+        for name, value in due.items():
+            setattr(row, name, value)
+        row.due_at = now - timedelta(microseconds=len(rows) - place)
+        row.priority = Priority.NEWS
+    statements.save(rows, [*due, "priority"])
+    return len(rows)
 
 
 def repoint(customer_pks: Collection[int], *, now: datetime) -> None:
@@ -262,19 +300,25 @@ def hold_as(code: str, customer_pks: Collection[int]) -> None:
 
 
 def point_anew(customer_pks: Collection[int], *, now: datetime) -> None:
-    """Owe again all that customers' records say, because their Account changed.
+    """Take back what Salesforce holds for customers that have no Account any more, and hold what it never got.
 
-    What Salesforce never got is held until the next match; what it holds is written again, without an Account for now.
+    What is on its way ends first. What a person chose among the old Account's Opportunities is chosen no more.
     """
     records = SyncRecord.objects.filter(customer_id__in=customer_pks)
-    records.filter(confirmed=0).exclude(state=WorkState.DROPPED).update(
+    stands = Q(confirmed__gt=0) | ~Q(salesforce_id="")
+    records.exclude(stands).exclude(state=WorkState.DROPPED).update(
         state=WorkState.HELD, error_code=UNMATCHED, error="", leased_until=None
     )
-    records.filter(confirmed__gt=0).update(
-        state=WorkState.WAITING, wanted=F("wanted") + 1, due_at=now, attempts=0, error_code="", error=""
+    taken: dict[str, Any] = {
+        "state": WorkState.WAITING, "takes_back": True, "due_at": now, "attempts": 0, "error_code": "", "error": "",
+    }  # fmt: skip
+    records.filter(stands).update(**taken, wanted=F("wanted") + 1)
+    OpportunityChoice.objects.filter(record__customer_id__in=customer_pks).delete()
+    told = Message.objects.filter(customer_id__in=customer_pks, channel=SALESFORCE)
+    told.filter(state=WorkState.WAITING, takes_back=False).update(
+        state=WorkState.HELD, error_code=UNMATCHED, error="", leased_until=None
     )
-    untold = Message.objects.filter(customer_id__in=customer_pks, channel=SALESFORCE, state=WorkState.WAITING)
-    untold.update(state=WorkState.HELD, error_code=UNMATCHED, error="", leased_until=None)
+    told.filter(state=WorkState.SENT).update(**taken)
 
 
 def retry(pk: int, *, now: datetime) -> SyncRecord:

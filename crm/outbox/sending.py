@@ -42,7 +42,7 @@ def is_due(channels: Sequence[Channel], *, now: datetime) -> bool:
         if channel.name == SALESFORCE:
             if not _opens_soon(now):
                 continue
-            if due_jobs(now=now).exists():
+            if due_jobs(now=now).exists() or any(queue.exists() for queue in due_to_take_back(now=now)):
                 return True
         if any(queue.exists() for queue in _due(channel, now=now)):
             return True
@@ -108,7 +108,9 @@ def deliver(channel: Channel, parcel: Parcel, *, now: datetime) -> dict[int, Out
 def _due(channel: Channel, *, now: datetime) -> list[QuerySet[Any]]:
     """Return what a channel may take, what matters most and is oldest first; a few messages go with the records."""
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    told = Message.objects.filter(free, channel=channel.name, state=WorkState.WAITING, due_at__lte=now)
+    told = Message.objects.filter(
+        free, channel=channel.name, state=WorkState.WAITING, due_at__lte=now, takes_back=False
+    )
     told = told.order_by("priority", "due_at", "pk")
     if channel.work != "records":
         return [told]
@@ -120,5 +122,25 @@ def due_records(*, now: datetime) -> QuerySet[SyncRecord]:
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
     siblings = SyncRecord.objects.filter(parent_id=OuterRef("parent_id"), leased_until__gt=now, bulk_job__isnull=True)
     locked = Q(error_code=LOCKED) & ~Q(parent_id="")
-    due = SyncRecord.objects.filter(free, state=WorkState.WAITING, due_at__lte=now)
+    due = SyncRecord.objects.filter(free, state=WorkState.WAITING, due_at__lte=now, takes_back=False)
     return due.filter(~locked | ~Exists(siblings))
+
+
+def due_to_take_back(*, now: datetime) -> tuple[QuerySet[SyncRecord], QuerySet[Message]]:
+    """Return the records and messages of undone matches that may be taken back now."""
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    due = Q(free, state=WorkState.WAITING, due_at__lte=now, takes_back=True)
+    return SyncRecord.objects.filter(due), Message.objects.filter(due, channel=SALESFORCE)
+
+
+def claim_to_take_back(*, now: datetime, limit: int) -> Parcel | None:
+    """Take what is oldest of it under a lease; None where nothing is due. The attempt is counted before the work."""
+    queues = due_to_take_back(now=now)
+    if not any(queue.exists() for queue in queues):
+        return None
+    until, send_until = now + LEASE, time.monotonic() + (LEASE - LONGEST_CALL).total_seconds()
+    rows: list[Any] = []
+    with transaction.atomic():
+        for queue in queues:
+            rows += _take(queue.order_by("due_at", "pk"), limit - len(rows), until=until)
+    return Parcel(tuple(rows), send_until) if rows else None

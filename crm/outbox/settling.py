@@ -29,6 +29,7 @@ from crm.channels.kinds import (
 )
 from crm.channels.salesforce.errors import LOCKED
 from crm.models import Message, RecordKind, SyncRecord, WorkState
+from crm.outbox.owing import WITHOUT_ACCOUNT
 
 ATTEMPTS = 8
 FIRST_PAUSE_SECONDS = 5
@@ -36,7 +37,17 @@ LONGEST_PAUSE_SECONDS = 3600
 
 SEND_AGAIN = "send_again"
 
-COLUMNS = ("state", "attempts", "due_at", "leased_until", "error_code", "error", "error_fields", "sent_at")
+COLUMNS = (
+    "state",
+    "attempts",
+    "due_at",
+    "leased_until",
+    "error_code",
+    "error",
+    "error_fields",
+    "sent_at",
+    "takes_back",
+)
 RECORD_COLUMNS = (
     "wanted",
     "confirmed",
@@ -47,6 +58,7 @@ RECORD_COLUMNS = (
     "bulk_job",
     "looked_up",
     "looked_up_at",
+    "was",
 )
 MESSAGE_COLUMNS = ("body", "their_id")
 
@@ -126,7 +138,7 @@ def _point_at_opportunities(customer_pks: Collection[int], *, but: Collection[in
 
 def _settle_row(row: Any, claimed: Any, outcome: Outcome | None, now: datetime) -> None:
     if row.leased_until != claimed.leased_until:
-        _after_a_lost_lease(row, outcome)
+        _after_a_lost_lease(row, claimed, outcome)
         return
     row.leased_until = None
     resend = row.error_code == SEND_AGAIN
@@ -134,6 +146,8 @@ def _settle_row(row: Any, claimed: Any, outcome: Outcome | None, now: datetime) 
     if isinstance(row, SyncRecord):
         row.parent_id, row.bulk_job_id = claimed.parent_id or row.parent_id, None
         row.looked_up, row.looked_up_at = None, None
+        if isinstance(outcome, Sent | Unclear):
+            row.was = row.was or claimed.was
     if isinstance(outcome, ChannelError):
         row.error_fields = list(outcome.fields)
     match outcome:
@@ -155,9 +169,9 @@ def _settle_row(row: Any, claimed: Any, outcome: Outcome | None, now: datetime) 
             row.attempts = max(0, row.attempts - 1)
             row.looked_up, row.looked_up_at = [dict(one) for one in candidates], now
         case Transient() | Unclear() as error:
-            _try_later(row, error, now)
+            try_later(row, error, now)
         case _:
-            _try_later(row, Transient("no_outcome", "The channel did not say what became of it."), now)
+            try_later(row, Transient("no_outcome", "The channel did not say what became of it."), now)
 
 
 def _done(row: Any, claimed: Any, outcome: Sent | WouldSend, now: datetime, *, resend: bool) -> None:
@@ -183,9 +197,11 @@ def _done(row: Any, claimed: Any, outcome: Sent | WouldSend, now: datetime, *, r
         row.state, row.due_at = WorkState.WAITING, now
 
 
-def _after_a_lost_lease(row: Any, outcome: Outcome | None) -> None:
+def _after_a_lost_lease(row: Any, claimed: Any, outcome: Outcome | None) -> None:
     """We came late: another worker has, or had, the row. If we wrote, ours may stand on top: send again."""
-    if isinstance(row, SyncRecord) and isinstance(outcome, Sent | Unclear):
+    if row.state == WorkState.HELD and row.error_code in WITHOUT_ACCOUNT and isinstance(outcome, Sent | Unclear):
+        _take_back(row, claimed, outcome)
+    elif isinstance(row, SyncRecord) and isinstance(outcome, Sent | Unclear):
         row.wanted += 1
         row.fields_sent = None
         row.error_code = SEND_AGAIN if row.leased_until else row.error_code
@@ -193,7 +209,19 @@ def _after_a_lost_lease(row: Any, outcome: Outcome | None) -> None:
             row.state = WorkState.WAITING
 
 
-def _try_later(row: Any, error: ChannelError, now: datetime) -> None:
+def _take_back(row: Any, claimed: Any, outcome: Sent | Unclear) -> None:
+    """The match was undone while we wrote: what stands there belongs to nobody, and goes."""
+    row.state, row.takes_back, row.error_code, row.error, row.attempts = WorkState.WAITING, True, "", "", 0
+    their_id = outcome.their_id if isinstance(outcome, Sent) else ""
+    if isinstance(row, SyncRecord):
+        row.confirmed, row.salesforce_id, row.wanted = claimed.wanted, their_id or row.salesforce_id, row.wanted + 1
+        row.fields_sent = dict(outcome.fields) if isinstance(outcome, Sent) else None
+        row.was = row.was or claimed.was
+    else:
+        row.their_id = their_id or row.their_id
+
+
+def try_later(row: Any, error: ChannelError, now: datetime) -> None:
     row.error_code, row.error = error.code, error.message
     if row.attempts >= ATTEMPTS:
         row.state = WorkState.PARKED

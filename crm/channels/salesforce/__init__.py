@@ -236,6 +236,9 @@ def _send(
             )
             results = one.results
             found, taken = _as_found(found, built, looked.guarded, one)
+            if one.was is not None:
+                said = finding.candidate(theirs.back("Opportunity", one.was))
+                rows[taken.row].was = finding.as_it_was(said, built[taken.row], is_first=True)
             writes.append(taken)
             path = f"sobjects/Opportunity/{one.their_id}".rstrip("/")
             parcel.asked[taken.row] = {"method": "PATCH", "path": path, "fields": taken.fields}

@@ -85,6 +85,7 @@ def find(
                 outcomes[pk] = Held(one.code, one.text)
                 del found[pk]
             else:
+                rows[pk].was = as_it_was(candidates.get(one.id), looking[pk], is_first=rows[pk].attempts < 2)
                 found[pk] = _as_chosen(looking[pk], one, stage, names_of, keeps_amount=is_standard)
         _point(found, chosen, looking)
     for pk, made in found.items():
@@ -106,6 +107,24 @@ def _booked(begun: Begun) -> dict[str, Any]:
     if not begun.amount:
         return {}
     return {AMOUNT: begun.amount, **({names.CURRENCY: begun.currency} if begun.currency else {})}
+
+
+def as_it_was(one: Candidate | None, made: Built, *, is_first: bool) -> dict[str, Any] | None:
+    """Return what an Opportunity says before we write to it; None for one that we make, or may have written to before.
+
+    An earlier try without an answer may have written what we see.
+    """
+    if one is None or made.begun is None:
+        return None
+    if not is_first and one.subscription_id.lower() == made.begun.subscription_id.lower():
+        return None
+    said = {"StageName": one.stage, "CloseDate": one.close_on.isoformat() if one.close_on else None}
+    return {
+        **said,
+        AMOUNT: one.amount or None,
+        names.CURRENCY: one.currency,
+        names.SUBSCRIPTION_ID: one.subscription_id,
+    }
 
 
 def known_won_stage(client: Client) -> str:

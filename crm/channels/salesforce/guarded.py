@@ -51,12 +51,14 @@ class Guarded:
 class Found:
     """What became of each row; the Opportunity's id and what was said of it, both empty where no rule was sure.
 
-    `pointing` are the entries that point at it now. Where no rule was sure, its result is all there is to choose from.
+    `was` is what it said before, by their names; `pointing` are the entries that point at it now. Where no rule was
+    sure, its result is all there is to choose from.
     """
 
     results: Mapping[int, Result]
     their_id: str = ""
     fields: Mapping[str, Any] | None = None
+    was: Mapping[str, Any] | None = None
     pointing: frozenset[int] = frozenset()
 
 
@@ -114,9 +116,17 @@ def read(
         linked = zip(parts[end:], answers[end:], strict=True)
         pointing = frozenset(part.rows[0] for part, answer in linked if _is_done(answer))
         result = said if isinstance(said, ChannelError) else their_id
-        return Found({**results, guarded.row: result}, their_id, fields, pointing)
+        was = _was(answers[ASKED], their_id)
+        return Found({**results, guarded.row: result}, their_id, fields, was, pointing)
     asked = composite.read([parts[ASKED]], [answers[ASKED]], now=now)[guarded.row]
     return Found({**results, guarded.row: asked})
+
+
+def _was(answer: Mapping[str, Any], their_id: str) -> Mapping[str, Any] | None:
+    """Return what the Opportunity said when all were asked for, which came before any write."""
+    body = answer.get("body")
+    records = body.get("records") if isinstance(body, Mapping) else None
+    return next((one for one in records or () if str(one.get("Id")) == their_id), None)
 
 
 def _is_done(answer: Mapping[str, Any]) -> bool:

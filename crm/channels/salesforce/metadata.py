@@ -40,12 +40,13 @@ READ = (
     ("Contact", "Email"),
     (OPPORTUNITY, "AccountId"),
 )
-# Object: create, edit. Salesforce wants Account readable before what hangs on it.
+# Object: create, edit, delete. Entries are deleted where a match was undone.
+# Salesforce wants Account readable before what hangs on it.
 OBJECT_RIGHTS = (
-    (ACCOUNT, False, True),
-    ("Contact", False, False),
-    (MRR_SCHEDULE, True, True),
-    (OPPORTUNITY, True, True),
+    (ACCOUNT, False, True, False),
+    ("Contact", False, False, False),
+    (MRR_SCHEDULE, True, True, True),
+    (OPPORTUNITY, True, True, False),
 )
 USER_RIGHTS = ("ApiEnabled", "EditTask")
 
@@ -199,13 +200,13 @@ def _permission_set(names: Names) -> list[Node]:
         right = [("editable", _yes(may_edit)), ("field", f"{sobject}.{name}"), ("readable", "true")]
         nodes.append(("fieldPermissions", right))
     nodes += [("hasActivationRequired", "false"), ("label", PERMISSION_SET_LABEL)]
-    for sobject, may_create, may_edit in sorted(OBJECT_RIGHTS):
+    for sobject, may_create, may_edit, may_delete in sorted(OBJECT_RIGHTS):
         nodes.append(
             (
                 "objectPermissions",
                 [
                     ("allowCreate", _yes(may_create)),
-                    ("allowDelete", "false"),
+                    ("allowDelete", _yes(may_delete)),
                     ("allowEdit", _yes(may_edit)),
                     ("allowRead", "true"),
                     ("modifyAllRecords", "false"),

@@ -52,7 +52,7 @@ class Part:
     def as_json(self, *, version: str, reference: str) -> dict[str, Any]:
         url = f"/services/data/v{version}/{self.path}"
         asked = {"method": self.method, "url": url, "referenceId": reference}
-        return asked if self.is_question else {**asked, "body": dict(self.body)}
+        return asked if self.is_question or self.method == "DELETE" else {**asked, "body": dict(self.body)}
 
 
 def pack(writes: Sequence[Write], questions: Sequence[Question] = ()) -> list[list[Part]]:

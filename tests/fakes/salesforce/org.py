@@ -174,6 +174,10 @@ class FakeSalesforce(FakeServer):
         with self.lock:
             self.store.rejections.append(Rejection(error, sobject, count, matches))
 
+    def refuses_deletes(self, sobject: str) -> None:
+        """The integration user's profile lacks the right to delete such records."""
+        self.store.undeletable.add(sobject)
+
     # Records, as a person or another tool would touch them
 
     def add_account(self, **fields: Any) -> str:

@@ -39,6 +39,7 @@ class Store:
         self.tables: dict[str, dict[str, Record]] = {}
         self.rules: list[tuple[str, Callable[[Record], str | None]]] = []
         self.rejections: list[Rejection] = []
+        self.undeletable: set[str] = set()
         self.watchers: list[Callable[[str, Record], None]] = []  # told of each record before it is kept
         self.race_seconds = 0.0
         self.user_id: str | None = None
@@ -131,6 +132,8 @@ class Store:
         """Into the recycle bin, where queryAll still sees it."""
         with self.lock:
             before = self.get(sobject, given_id)
+            if sobject.name in self.undeletable and not master_id:
+                raise SalesforceError("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id", [])
             changed: Record = {"IsDeleted": True, "SystemModstamp": stamp(self.clock())}
             if master_id:
                 changed["MasterRecordId"] = master_id
