@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from django.db import connections
+from django.db import connection, connections
 
 from billing import statements
 from config.settings import _database
@@ -66,6 +67,46 @@ def living_in(url: str) -> Iterator[None]:
         connections.databases["default"] = theirs
         connections["default"] = ours
         statements._vendor.cache_clear()
+
+
+@contextmanager
+def copied(folder: Path) -> Iterator[None]:
+    """Copy the tests' database, with its append-only rules, and have every thread of this process use the copy."""
+    kept = connection.settings_dict["NAME"]
+    is_sqlite = connection.vendor == "sqlite"
+    own = str(folder / "own.sqlite3") if is_sqlite else f"ledger_{uuid4().hex[:12]}"
+    opened = None
+    if is_sqlite:
+        connection.ensure_connection()
+        with closing(sqlite3.connect(own)) as copy:
+            connection.connection.backup(copy)
+        opened, connection.connection = connection.connection, None  # closing the last one would end it: in memory
+    else:
+        # Only the tests' own process may be in the template, and it is not: whoever is left over is not waited for.
+        _on_server("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", kept)
+        _on_server(f'CREATE DATABASE "{own}" TEMPLATE "{kept}"')
+    _use(own)
+    try:
+        yield
+    finally:
+        connection.close()
+        _use(kept)
+        if is_sqlite:
+            connection.connection = opened
+        else:
+            _on_server(f'DROP DATABASE "{own}" WITH (FORCE)')
+
+
+def _use(name: str) -> None:
+    connections.settings["default"]["NAME"] = name
+    connection.settings_dict["NAME"] = name
+
+
+def _on_server(statement: str, *values: str) -> None:
+    """Run a statement on the server itself, with nobody of ours in the database that it is about."""
+    connection.close()
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(statement, values or None)
 
 
 def environment(url: str, folder: Path) -> dict[str, str]:

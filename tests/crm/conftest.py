@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from django.utils import timezone
 
 from crm import connections
 from crm.models import SalesforceOrg
+from tests import databases
 from tests.fakes.salesforce import FakeSalesforce
 from tests.scenario import Scenario
 
@@ -29,13 +29,10 @@ def salesforce(monkeypatch) -> Iterator[FakeSalesforce]:
 
 
 @pytest.fixture
-def committed(django_db_setup, django_db_blocker) -> Iterator[None]:
-    """Rows that other threads can see. The append-only triggers refuse Django's flush, so we take back our own."""
-    with django_db_blocker.unblock():
-        if connection.vendor == "sqlite":
-            pytest.skip("threads cannot share an SQLite in memory: the run on PostgreSQL covers this")
+def committed(tmp_path, django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Rows that other threads can see: a copy of the tests' database, in which commits are real."""
+    with django_db_blocker.unblock(), databases.copied(tmp_path):
         yield
-        SalesforceOrg.objects.all().delete()
 
 
 @pytest.fixture
