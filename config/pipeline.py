@@ -215,6 +215,7 @@ def drain_outbox(*, now: datetime | None = None) -> Drained:
     """Send what is due, each channel packing its work as it can."""
     now = now or timezone.now()
     matching.ask_for_named(now=now)
+    matching.look_for_made(now=now)
     salesforce.look_again(now=now)
     settled = bulk.carry_on(now=now) + taking_back.take_back(now=now) + outbox.send_due(CHANNELS, now=now)
     return Drained(messages=settled.total, parked=settled.parked)

@@ -8,6 +8,7 @@ from django.db.models import Index, Q, UniqueConstraint
 from billing.encrypted import EncryptedTextField
 from crm.given_models import FinanceMrr as FinanceMrr
 from crm.given_models import UsageSignal as UsageSignal
+from crm.made_models import MadeAccount as MadeAccount
 from crm.note_models import Note as Note
 
 

@@ -9,6 +9,9 @@ from crm.matching.acting import match_like as match_like
 from crm.matching.acting import unmatch as unmatch
 from crm.matching.following import follow_accounts as follow_accounts
 from crm.matching.following import leave_gone_accounts as leave_gone_accounts
+from crm.matching.making import NotMade as NotMade
+from crm.matching.making import create_account as create_account
+from crm.matching.making import look_for_made as look_for_made
 from crm.matching.many import Accepted as Accepted
 from crm.matching.many import accept_many as accept_many
 from crm.matching.setting_aside import IGNORE_REASONS as IGNORE_REASONS

@@ -55,7 +55,7 @@ def match(customer_pk: int, account_id: str, *, by: str, now: datetime) -> Match
             accounts.read_named([wanted], now=now)
         except ChannelError as error:
             log.warning("account not read", code=error.code, message=error.message)
-    return _match(customer_pk, wanted, by=by, now=now)
+    return take(customer_pk, wanted, by=by, now=now)
 
 
 def match_like(customer_pk: int, other_customer_pk: int, *, by: str, now: datetime) -> Match:
@@ -77,18 +77,19 @@ def match_like(customer_pk: int, other_customer_pk: int, *, by: str, now: dateti
         "weight": 0,
         "text": f"A person said: the same company as {other.customer.stripe_id}",
     }
-    return _match(customer_pk, other.account.salesforce_id, by=by, now=now, said=said)
+    return take(customer_pk, other.account.salesforce_id, by=by, now=now, said=said)
 
 
-def _match(
+def take(
     customer_pk: int, account_id: str, *, by: str, now: datetime, said: Mapping[str, object] | None = None
 ) -> Match:
+    """Match a customer to a mirrored Account; `said` is what speaks for it beside the evidence that the queue held."""
     with transaction.atomic():
         billing.lock_customers([customer_pk])
         customer = billing.customers([customer_pk]).get(customer_pk)
         if customer is None or not customer.livemode:
             raise UnknownCustomer("There is no such customer, or it belongs to a test source.")
-        _refuse_second(customer_pk)
+        refuse_second(customer_pk)
         account = living(account_id, accounts_by_id([account_id]))
         if account is None:
             raise UnknownAccount(
@@ -108,7 +109,7 @@ def _match(
                     waited_since=waiting.since if waiting else None,
                 )
         except IntegrityError:
-            _refuse_second(customer_pk)
+            refuse_second(customer_pk)
             raise
         Unmatched.objects.filter(customer_id=customer_pk).delete()
         outbox.release([customer_pk], now=now)
@@ -142,7 +143,7 @@ def unmatch(match_pk: int, *, by: str, now: datetime) -> Match:
     return made
 
 
-def _refuse_second(customer_pk: int) -> None:
+def refuse_second(customer_pk: int) -> None:
     first = Match.objects.select_related("account").filter(customer_id=customer_pk, undone_at__isnull=True).first()
     if first is not None:
         raise AlreadyMatched(first.matched_by, first.matched_at, first.account.salesforce_id)

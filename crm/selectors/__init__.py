@@ -23,6 +23,7 @@ from crm.selectors.lists import (
     Largest,
     Member,
 )
+from crm.selectors.match_metrics import MatchMetrics, match_metrics
 from crm.selectors.matches import (
     AccountRow,
     Beside,
@@ -151,6 +152,7 @@ __all__ = [
     "GoingLive",
     "HeldWork",
     "Largest",
+    "MatchMetrics",
     "MatchRow",
     "MatchTotals",
     "MatchedMrr",
@@ -204,6 +206,7 @@ __all__ = [
     "looking_after",
     "lost_lately",
     "match_history",
+    "match_metrics",
     "matched_searched",
     "matches_of",
     "message_rows",
