@@ -138,6 +138,20 @@ def a_required_service(request: pytest.FixtureRequest) -> None:
         pytest.fail(f"REQUIRE_SERVICES is set, but: {'; '.join(reasons)}", pytrace=False)
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
+) -> Iterator[None]:
+    """Make the tests' database, also where no test has a mark of pytest-django's: some copy it themselves."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases={"default"})
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
 # ---- databases of their own, for tests that start processes: migrated once, then copied ----
 
 
