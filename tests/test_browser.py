@@ -12,7 +12,10 @@ import pytest
 from tests.installations import ROOT, environment, free_port, manage, served
 
 SHOTS = ROOT / "test-artefacts"
-PAGES = ["", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/", "health/", "help/"]
+PAGES = [
+    *("", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/", "health/"),
+    *("health/findings/", "imports/", "search/?q=an", "help/", "help/bad_signature/"),
+]
 WIDTHS = [390, 1024, 1440]  # narrow first: a phone draws it so
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -73,9 +76,9 @@ def test_every_page_draws_within_its_width_and_policy_and_has_no_serious_accessi
     address, _ = demo
     axe, found = Axe(), {}
     for path in PAGES:
-        name = path.strip("/") or "overview"
+        name = path.partition("?")[0].strip("/").replace("/", "-") or "overview"
         signed_in.set_viewport_size({"width": WIDTHS[0], "height": 900})
-        signed_in.goto(f"{address}/dashboard/{path}?theme={theme}")
+        signed_in.goto(f"{address}/dashboard/{path}{'&' if '?' in path else '?'}theme={theme}")
         drawn(signed_in)
         for width in WIDTHS:
             signed_in.set_viewport_size({"width": width, "height": 900})
