@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from billing import selectors as billing
 from billing.models import Customer, StripeEvent, StripeSource, Subscription
+from crm import selectors as crm
 from crm.models import Account, SalesforceOrg
 from dashboard.roles import Role
 from tests.dashboard.test_pages import page_of, text_of
+from tests.databases import living_in
 from tests.scenario import Scenario
 
 pytestmark = pytest.mark.django_db
@@ -86,3 +90,40 @@ def test_a_search_costs_the_same_however_much_it_finds(acme):
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
+
+
+# ---- on both databases ----
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_both_databases_find_the_same(request, kind):
+    where = living_in(request.getfixturevalue("postgres_url")) if kind == "postgres" else nullcontext()
+    with where:
+        source = StripeSource.objects.create(slug="main", label="Main", livemode=True)
+        org = SalesforceOrg.objects.create(instance_url="https://acme.my.salesforce.com")
+        for number, name in enumerate(("Acme Rockets", "100% Acme", "Acme_Union", "Rockets of ACME")):
+            told = {"name": name, "email": f"pay@{number}.example", "created_at": datetime(2026, 1, 1, tzinfo=UTC)}
+            Customer.objects.create(source=source, stripe_id=f"cus_{number}", **told)
+            salesforce_id = f"{ACCOUNT[:-4]}{number}AAA"
+            Account.objects.create(org=org, salesforce_id=salesforce_id, name=name, domain=f"{number}.example")
+
+        found = {
+            text: (
+                sorted(
+                    row.name for row in billing.customers_searched(text, by_name=True, sources=[source.pk], limit=9)
+                ),
+                sorted(row.name for row in crm.accounts_matching(text, limit=9)),
+            )
+            for text in ("rockets", "0%", "e_u", "cus_2", "PAY@1", "3.EXAM", ACCOUNT[:15], "nobody")
+        }
+
+    assert found == {
+        "rockets": (["Acme Rockets", "Rockets of ACME"], ["Acme Rockets", "Rockets of ACME"]),
+        "0%": (["100% Acme"], ["100% Acme"]),
+        "e_u": (["Acme_Union"], ["Acme_Union"]),
+        "cus_2": (["Acme_Union"], []),
+        "PAY@1": (["100% Acme"], []),
+        "3.EXAM": (["Rockets of ACME"], ["Rockets of ACME"]),
+        ACCOUNT[:15]: ([], ["100% Acme"]),
+        "nobody": ([], []),
+    }
