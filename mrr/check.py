@@ -6,6 +6,7 @@ All parts go through their rows in slices: the command does them in one go, the 
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from itertools import groupby
 from typing import Any, Final
 
 from django.db import connection, connections, transaction
+from django.db.models import Case, F, JSONField, When
 
 from billing import selectors as billing
-from mrr import as_closed, books, fx, ledger, links, policies, rollups, seals, tampering
+from mrr import as_closed, books, fx, keeping, ledger, links, policies, rollups, seals, tampering
 from mrr.engine.movements import Movement, Replay, reconcile
 from mrr.engine.policy import MetricPolicy
 from mrr.fingerprints import Held, Lines, fingerprint_line, one_view
@@ -308,20 +310,29 @@ def _sums(run: _Run, after: int) -> int | None:
             books.hold()
             _write_sums(source_pk, _counted(source_pk))
     with one_view():
-        counted = _counted(source_pk)
+        counted = _counted(source_pk, keeping.KeptLosses(source_pk))
         shift = _as_it_should_be(run, source_pk)
         for difference in _sums_differ(source_pk, counted, shift):
             run.tell(difference)
+        for pk, differences in counted.lost_otherwise.items():
+            for difference in differences if pk not in run.wrong else ():
+                run.tell(difference)
     return source_pk
 
 
 @dataclass
 class _Counted:
-    """The sums of one source: by month, by cohort and month, and by how much months as closed differ."""
+    """The sums of one source: by month, by cohort and month, by how much months as closed differ, of long periods.
+
+    `lost` are its losses by customer where they are to be written, `lost_otherwise` what is wrong with those kept.
+    """
 
     months: rollups.Sums = field(default_factory=dict)
     cohorts: rollups.Sums = field(default_factory=dict)
     elsewhere: rollups.Sums = field(default_factory=dict)
+    kept: rollups.Sums = field(default_factory=dict)
+    lost: dict[int, list[keeping.Said]] = field(default_factory=dict)
+    lost_otherwise: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, source_pk: int, rows: Sequence[LedgerEntry], stands: Sequence[Standing], cohort: int | None) -> None:
         prefix = (source_pk,)
@@ -330,6 +341,13 @@ class _Counted:
         rollups.add(self.cohorts, rollups.cohorts_of(stands, cohort), sign=1, prefix=prefix)
         late = as_closed.difference(books.booked(rows), months)
         rollups.add(self.elsewhere, late, sign=1, prefix=prefix)
+        rollups.add(self.kept, keeping.kept(stands), sign=1, prefix=prefix)
+
+    def lose(self, pk: int, lost: list[keeping.Said], stands: keeping.KeptLosses | None) -> None:
+        if stands is None:
+            self.lost[pk] = lost
+        elif differences := list(keeping.differ(pk, stands.of(pk), lost)):
+            self.lost_otherwise[pk] = differences
 
 
 LIGHT = (
@@ -344,10 +362,13 @@ LIGHT = (
     "book_month",
     "backdated_from",
     "reverses_id",
+    "reason",
 )
+# Lines are large; of all entries those that end a customer's MRR say in which product.
+ENDED_LINES: Final = Case(When(paying_delta__lt=0, then=F("lines")), output_field=JSONField())
 
 
-def _counted(source_pk: int) -> _Counted:
+def _counted(source_pk: int, stands: keeping.KeptLosses | None = None) -> _Counted:
     counted = _Counted()
     cohorts = dict(
         CustomerBalance.objects.filter(source_id=source_pk, cohort_month__isnull=False).values_list(
@@ -355,15 +376,19 @@ def _counted(source_pk: int) -> _Counted:
         )
     )
     entries = LedgerEntry.objects.filter(source_id=source_pk).order_by("customer_id", "sequence").only(*LIGHT)
+    entries = entries.annotate(ended_lines=ENDED_LINES)
     for pk, group in groupby(entries.iterator(chunk_size=2_000), key=lambda row: row.customer_id):
         rows = list(group)
         acquired = cohorts.get(pk)
         cohort = rollups.month_number(acquired) if acquired is not None else None
-        counted.add(source_pk, rows, _standing(rows), cohort)
+        standing = _standing(rows)
+        counted.add(source_pk, rows, standing, cohort)
+        counted.lose(pk, keeping.losses(standing, cohort), stands)
+    counted.lose(sys.maxsize, [], stands)  # losses of customers without entries
     return counted
 
 
-def _standing(rows: Sequence[LedgerEntry]) -> list[Standing]:
+def _standing(rows: Sequence[Any]) -> list[Standing]:
     taken_back = {row.reverses_id for row in rows}
     return [
         Standing(
@@ -373,6 +398,8 @@ def _standing(rows: Sequence[LedgerEntry]) -> list[Standing]:
             row.paying_delta,
             int(row.effective_at.timestamp()),
             rollups.month_number(books.month_of(row.effective_at)),
+            row.reason,
+            rollups.product_of(row.ended_lines or ()),
         )
         for row in rows
         if row.reverses_id is None and row.pk not in taken_back
@@ -399,6 +426,7 @@ def _as_it_should_be(run: _Run, source_pk: int) -> _Counted:
             prefix = (source_pk,)
             rollups.add(shift.months, rollups.months_of(entries), sign=sign, prefix=prefix)
             rollups.add(shift.cohorts, rollups.cohorts_of(entries, cohort), sign=sign, prefix=prefix)
+            rollups.add(shift.kept, keeping.kept(entries), sign=sign, prefix=prefix)
     return shift
 
 
@@ -426,6 +454,7 @@ def _sums_differ(source_pk: int, counted: _Counted, shift: _Counted) -> Iterator
                 unlike = sorted(name for name in columns if has.get(name, 0) != cell.get(name, 0))
                 said = ", ".join(f"{name} {has.get(name, 0)}, which comes to {cell.get(name, 0)}" for name in unlike)
                 yield f"{model.__name__} {_named(place)}: keeps {said}"
+    yield from keeping.sums_differ(source_pk, counted.kept, shift.kept)
 
 
 def _filled(cell: dict[str, int]) -> dict[str, int]:
@@ -442,6 +471,7 @@ def _write_sums(source_pk: int, counted: _Counted) -> None:
         model.objects.filter(source_id=source_pk).delete()
     rollups.apply(counted.months, counted.cohorts)
     books.apply(counted.elsewhere)
+    keeping.rewrite(source_pk, counted.kept, counted.lost)
 
 
 # ---- the row of the night ----

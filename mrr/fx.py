@@ -21,6 +21,7 @@ from django.db.models import Count, Max, QuerySet
 from mrr import rollups
 from mrr.days import day_of, day_start, month_after
 from mrr.engine.rates import PIVOT, Quote, Rates
+from mrr.keeping import Moved, Wholes
 from mrr.models import (
     ConvertedRollup,
     CustomerBalance,
@@ -58,17 +59,6 @@ class Conversion:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """A customer of several currencies whose entries changed: what stood before, what stands now, and its cohorts."""
-
-    source_pk: int
-    before: Sequence[Standing]
-    after: Sequence[Standing]
-    cohort_before: int | None
-    cohort_after: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """What an import did: rates added, changed and known already, and how many converted months changed with them."""
 
@@ -86,13 +76,14 @@ def conversion(currencies: Iterable[str]) -> Conversion:
     return _conversion(_book(), wanted)
 
 
-def keep(added: Sequence[LedgerEntry], moved: Sequence[Moved]) -> None:
-    """Bring the converted sums in step with entries just posted, in their transaction.
+def keep(added: Sequence[LedgerEntry], moved: Sequence[Moved]) -> Conversion:
+    """Bring the converted sums in step with entries just posted, in their transaction; return the rates in force.
 
-    A reversal must carry its entry as `reverses`. Costs nothing where all is in the reporting currency.
+    `moved` are the customers of several currencies. A reversal must carry its entry as `reverses`. Costs nothing where
+    all is in the reporting currency.
     """
     if not moved and all(entry.currency == settings.REPORTING_CURRENCY for entry in added):
-        return
+        return conversion(())
     book = _book(shared=True)
     seen = {entry.currency for entry in added} | {row.currency for one in moved for row in (*one.before, *one.after)}
     now = _conversion(book, seen)
@@ -105,6 +96,7 @@ def keep(added: Sequence[LedgerEntry], moved: Sequence[Moved]) -> None:
             _add_one(months, now, place, kind, sign, entry.amount_micros, entry.effective_at)
     rollups.apply_converted(months)
     _move_mixed(now, moved)
+    return now
 
 
 def store(quotes: Sequence[Quote]) -> Stored:
@@ -269,10 +261,11 @@ def differences() -> Iterator[str]:
     for currency, month in sorted({*_months_in_use(book.reporting), *held}):
         kept = ConvertedRollup.objects.filter(currency=currency, month=month)
         yield from _differ(kept, key, rollups.CONVERTED_COLUMNS, _month_sums(book, currency, month))
-    months, cohorts = _all_mixed(book)
+    months, cohorts, wholes = _all_mixed(book)
     yield from _differ(MixedRollup.objects.all(), key, rollups.MIXED_COLUMNS, months)
     cells = ("source_id", "currency", "cohort", "month")
     yield from _differ(MixedCohortRollup.objects.all(), cells, rollups.COHORT_COLUMNS, cohorts)
+    yield from wholes.differences()
 
 
 # ---- the rates in force ----
@@ -441,16 +434,18 @@ def _add_mixed(
 
 
 def _rebuild_mixed(book: RateBook) -> None:
-    months, cohorts = _all_mixed(book)
+    months, cohorts, wholes = _all_mixed(book)
     MixedRollup.objects.all().delete()
     MixedCohortRollup.objects.all().delete()
     rollups.apply_mixed(months, cohorts)
+    wholes.write()
 
 
-def _all_mixed(book: RateBook) -> tuple[rollups.Sums, rollups.Sums]:
+def _all_mixed(book: RateBook) -> tuple[rollups.Sums, rollups.Sums, Wholes]:
     now = _conversion(book, _currencies_in_use(book.reporting))
     months: rollups.Sums = {}
     cohorts: rollups.Sums = {}
+    wholes = Wholes({}, [])
     several = CustomerBalance.objects.values("customer_id").annotate(n=Count("currency")).filter(n__gt=1)
     pks = list(several.order_by("customer_id").values_list("customer_id", flat=True))
     for start in range(0, len(pks), 500):
@@ -467,7 +462,8 @@ def _all_mixed(book: RateBook) -> tuple[rollups.Sums, rollups.Sums]:
             sources[row[0]] = row[1]
         for pk, found in entries.items():
             _add_mixed(months, cohorts, now, sources[pk], found, acquired.get(pk), 1)
-    return months, cohorts
+            wholes.add(sources[pk], pk, found, acquired.get(pk), now.constant)
+    return months, cohorts, wholes
 
 
 def _standing_of(customer_pks: Sequence[int]) -> Iterator[tuple[Any, ...]]:
@@ -475,14 +471,23 @@ def _standing_of(customer_pks: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         customer_id__in=customer_pks, reverses__isnull=True, reversed_by__isnull=True
     ).order_by("customer_id", "sequence")
     yield from rows.values_list(
-        "customer_id", "source_id", "type", "currency", "amount_micros", "paying_delta", "effective_at"
+        "customer_id",
+        "source_id",
+        "type",
+        "currency",
+        "amount_micros",
+        "paying_delta",
+        "effective_at",
+        "reason",
+        "lines",
     )
 
 
 def _standing(row: tuple[Any, ...]) -> Standing:
-    _, _, kind, currency, micros, paying, effective_at = row
-    day = day_of(effective_at)
-    return Standing(kind, currency, micros, paying, int(effective_at.timestamp()), rollups.month_number(day))
+    _, _, kind, currency, micros, paying, effective_at, reason, lines = row
+    month = rollups.month_number(day_of(effective_at))
+    product = rollups.product_of(lines)
+    return Standing(kind, currency, micros, paying, int(effective_at.timestamp()), month, reason, product)
 
 
 def _differ(rows: QuerySet[Any], key: tuple[str, ...], columns: tuple[str, ...], wanted: rollups.Sums) -> Iterator[str]:

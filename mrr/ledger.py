@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from billing.selectors import History
-from mrr import as_closed, books, fx, links, policies, rollups
+from mrr import as_closed, books, fx, keeping, links, policies, rollups
 from mrr.engine.movements import Movement, Replay, line_as_json, line_from_json, reconcile, replay
 from mrr.engine.policy import MetricPolicy
 from mrr.models import CustomerBalance, LedgerEntry
@@ -341,7 +341,7 @@ def _move_rollups(changed: Iterable[Changed]) -> None:
     months: rollups.Sums = {}
     cohorts: rollups.Sums = {}
     elsewhere: rollups.Sums = {}
-    mixed: list[fx.Moved] = []
+    moved: list[keeping.Moved] = []
     added: list[LedgerEntry] = []
     for one in changed:
         before = standing_rows(m for m, keys in one.known.standing.items() for _ in keys)
@@ -360,13 +360,14 @@ def _move_rollups(changed: Iterable[Changed]) -> None:
             was = booked[: len(one.known.rows)]
             rollups.add(elsewhere, as_closed.difference(was, months_before), sign=-1, prefix=prefix)
             rollups.add(elsewhere, as_closed.difference(booked, months_after), sign=1, prefix=prefix)
-        if len({row.currency for row in (*before, *after)}) > 1:
-            mixed.append(fx.Moved(one.history.source_pk, before, after, old_cohort, cohort))
+        history = one.history
+        moved.append(keeping.Moved(history.source_pk, history.customer_pk, before, after, old_cohort, cohort))
         added += one.entries
     rollups.apply(months, cohorts)
     if elsewhere:
         books.apply(elsewhere)
-    fx.keep(added, mixed)
+    rates = fx.keep(added, [one for one in moved if one.is_mixed])
+    keeping.move(moved, rates.constant)
 
 
 def cohort_number(found: Replay) -> int | None:
@@ -378,7 +379,14 @@ def standing_rows(movements: Iterable[Movement]) -> list[Standing]:
     """Return movements as the roll-ups need them."""
     return [
         Standing(
-            m.type, m.currency, m.micros, m.paying_delta, m.effective_at, rollups.month_number(month_of(m.effective_at))
+            m.type,
+            m.currency,
+            m.micros,
+            m.paying_delta,
+            m.effective_at,
+            rollups.month_number(month_of(m.effective_at)),
+            m.reason,
+            max(m.lines, key=lambda line: abs(line.micros)).product or "" if m.lines else "",
         )
         for m in movements
     ]

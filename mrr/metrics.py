@@ -24,6 +24,11 @@ def logo_churn(*, opening_customers: int, churned_customers: int) -> Fraction | 
     return _quotient(churned_customers, opening_customers)
 
 
+def revenue_churn(*, opening: int, lost: int) -> Fraction | None:
+    """Return the share of opening MRR that was lost (losses negative); None without opening MRR."""
+    return _quotient(-lost, opening)
+
+
 def quick_ratio(*, new: int, expansion: int, reactivation: int, contraction: int, churn: int) -> Fraction | None:
     """Return gains ÷ losses of the month in the chosen view (losses negative); None when nothing was lost."""
     return _quotient(new + expansion + reactivation, -(contraction + churn))

@@ -8,6 +8,9 @@ from django.conf import settings
 from django.db import models
 from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 
+from mrr.retention_models import Loss as Loss
+from mrr.retention_models import RetentionRollup as RetentionRollup
+
 MICROS_HELP = "millionths of the currency's minor unit"
 
 

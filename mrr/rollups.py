@@ -15,6 +15,8 @@ from typing import Any
 
 from django.db import connection
 
+from mrr import retention
+
 EVENT_COLUMN = {
     "opening": "opening_micros",
     "new": "new_micros",
@@ -47,7 +49,10 @@ Sums = dict[tuple[Any, ...], dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the roll-ups need of a standing entry. `month` counts months since year 0 in the reporting zone."""
+    """What the roll-ups need of a standing entry. `month` counts months since year 0 in the reporting zone.
+
+    `product` is that of the line that moved most.
+    """
 
     type: str
     currency: str
@@ -55,6 +60,8 @@ class Standing:
     paying_delta: int
     at: int
     month: int
+    reason: str = ""
+    product: str = ""
 
 
 def month_number(day: date) -> int:
@@ -63,6 +70,11 @@ def month_number(day: date) -> int:
 
 def month_date(number: int) -> date:
     return date(number // 12, number % 12 + 1, 1)
+
+
+def product_of(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the product of the line that moved most, of lines as an entry keeps them."""
+    return str(max(lines, key=lambda line: abs(line["micros"]))["product"] or "") if lines else ""
 
 
 def months_of(entries: Sequence[Standing]) -> Sums:
@@ -173,7 +185,8 @@ def as_one(entries: Sequence[Standing], convert: Callable[[int, str], int | None
         pays = any(micros > 0 for micros in balances.values())
         kinds = {entry.type for entry in group}
         kind = "opening" if "opening" in kinds else group[0].type
-        found.append(Standing(kind, "", moved, pays - did_pay, at, group[0].month))
+        last = group[-1]
+        found.append(Standing(kind, "", moved, pays - did_pay, at, last.month, last.reason, last.product))
     return found
 
 
@@ -219,6 +232,12 @@ def apply_mixed(months: Sums, cohorts: Sums) -> None:
     _upsert("mrr_mixedrollup", ("source_id", "currency", "month"), MIXED_COLUMNS, months, month_places=(2,))
     key = ("source_id", "currency", "cohort", "month")
     _upsert("mrr_mixedcohortrollup", key, COHORT_COLUMNS, cohorts, month_places=(2, 3))
+
+
+def apply_retention(sums: Sums) -> None:
+    """Add differences to the sums of long periods."""
+    key = ("source_id", "currency", "is_mixed", "span", "month")
+    _upsert("mrr_retentionrollup", key, retention.COLUMNS, sums, month_places=(4,))
 
 
 def _upsert(
