@@ -139,7 +139,9 @@ class KeptLosses:
     """Reads the kept losses of a source beside its entries, both by customer."""
 
     def __init__(self, source_pk: int) -> None:
-        rows = Loss.objects.filter(source_id=source_pk).exclude(currency="").order_by("customer_id", "currency", "month")
+        rows = (
+            Loss.objects.filter(source_id=source_pk).exclude(currency="").order_by("customer_id", "currency", "month")
+        )
         self._rows = rows.values_list("customer_id", *_SAID).iterator(chunk_size=2_000)
         self._next = next(self._rows, None)
 

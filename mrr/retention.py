@@ -80,9 +80,7 @@ class Kept:
     @property
     def nrr(self) -> Fraction | None:
         """What they pay at the end ÷ at the start; None where nobody paid at the start."""
-        return metrics.nrr(
-            opening=self.start, expansion=self.expansion, contraction=self.contraction, churn=self.churn
-        )
+        return metrics.nrr(opening=self.start, expansion=self.expansion, contraction=self.contraction, churn=self.churn)
 
     @property
     def grr(self) -> Fraction | None:

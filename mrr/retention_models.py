@@ -26,9 +26,7 @@ class RetentionRollup(models.Model):
 
     class Meta:
         constraints = [
-            UniqueConstraint(
-                fields=["source", "currency", "is_mixed", "span", "month"], name="a_period_is_summed_once"
-            )
+            UniqueConstraint(fields=["source", "currency", "is_mixed", "span", "month"], name="a_period_is_summed_once")
         ]
 
     def __str__(self) -> str:

@@ -5,61 +5,88 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('billing', '0012_restored_listings'),
-        ('mrr', '0009_repricings_and_links'),
+        ("billing", "0012_restored_listings"),
+        ("mrr", "0009_repricings_and_links"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Loss',
+            name="Loss",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('currency', models.CharField(blank=True, max_length=3)),
-                ('is_mixed', models.BooleanField()),
-                ('month', models.DateField()),
-                ('back_month', models.DateField(null=True)),
-                ('reason', models.CharField(max_length=30)),
-                ('product', models.CharField(blank=True, help_text='that of the line that ended last and moved most', max_length=255)),
-                ('tenure_months', models.IntegerField(help_text='since the month of acquisition')),
-                ('start_1', models.BigIntegerField()),
-                ('start_2', models.BigIntegerField()),
-                ('start_3', models.BigIntegerField()),
-                ('start_4', models.BigIntegerField()),
-                ('start_5', models.BigIntegerField()),
-                ('start_6', models.BigIntegerField()),
-                ('start_7', models.BigIntegerField()),
-                ('start_8', models.BigIntegerField()),
-                ('start_9', models.BigIntegerField()),
-                ('start_10', models.BigIntegerField()),
-                ('start_11', models.BigIntegerField()),
-                ('start_12', models.BigIntegerField()),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.customer')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("is_mixed", models.BooleanField()),
+                ("month", models.DateField()),
+                ("back_month", models.DateField(null=True)),
+                ("reason", models.CharField(max_length=30)),
+                (
+                    "product",
+                    models.CharField(
+                        blank=True, help_text="that of the line that ended last and moved most", max_length=255
+                    ),
+                ),
+                ("tenure_months", models.IntegerField(help_text="since the month of acquisition")),
+                ("start_1", models.BigIntegerField()),
+                ("start_2", models.BigIntegerField()),
+                ("start_3", models.BigIntegerField()),
+                ("start_4", models.BigIntegerField()),
+                ("start_5", models.BigIntegerField()),
+                ("start_6", models.BigIntegerField()),
+                ("start_7", models.BigIntegerField()),
+                ("start_8", models.BigIntegerField()),
+                ("start_9", models.BigIntegerField()),
+                ("start_10", models.BigIntegerField()),
+                ("start_11", models.BigIntegerField()),
+                ("start_12", models.BigIntegerField()),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.customer"
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'losses',
-                'indexes': [models.Index(fields=['source', 'currency', 'month'], name='losses_by_month')],
-                'constraints': [models.UniqueConstraint(fields=('customer', 'currency', 'month'), name='a_customer_is_lost_once_a_month')],
+                "verbose_name_plural": "losses",
+                "indexes": [models.Index(fields=["source", "currency", "month"], name="losses_by_month")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("customer", "currency", "month"), name="a_customer_is_lost_once_a_month"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RetentionRollup',
+            name="RetentionRollup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('currency', models.CharField(blank=True, max_length=3)),
-                ('is_mixed', models.BooleanField()),
-                ('span', models.PositiveSmallIntegerField()),
-                ('month', models.DateField()),
-                ('expansion_micros', models.BigIntegerField(default=0)),
-                ('contraction_micros', models.BigIntegerField(default=0)),
-                ('churn_micros', models.BigIntegerField(default=0)),
-                ('churned_customers', models.BigIntegerField(default=0)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.stripesource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("is_mixed", models.BooleanField()),
+                ("span", models.PositiveSmallIntegerField()),
+                ("month", models.DateField()),
+                ("expansion_micros", models.BigIntegerField(default=0)),
+                ("contraction_micros", models.BigIntegerField(default=0)),
+                ("churn_micros", models.BigIntegerField(default=0)),
+                ("churned_customers", models.BigIntegerField(default=0)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.stripesource"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'currency', 'is_mixed', 'span', 'month'), name='a_period_is_summed_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("source", "currency", "is_mixed", "span", "month"), name="a_period_is_summed_once"
+                    )
+                ],
             },
         ),
     ]

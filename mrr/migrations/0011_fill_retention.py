@@ -69,7 +69,9 @@ def _customers(apps) -> Iterator[tuple]:
     found = rows.order_by("customer_id", "sequence").values_list(*columns, "reason", "lines")
     for pk, group in groupby(found.iterator(chunk_size=2_000), key=lambda row: row[0]):
         entries = []
-        for _, source_pk, kind, currency, micros, paying, at, reason, lines in group:
+        source_pk = 0
+        for row in group:
+            _, source_pk, kind, currency, micros, paying, at, reason, lines = row
             month = month_number(at.astimezone(zone).date())
             product = product_of(lines)
             entries.append(Standing(kind, currency, micros, paying, int(at.timestamp()), month, reason, product))

@@ -6,6 +6,7 @@ when they are named.
 
 from mrr.cohorts import Average, Cell, Cohort, Measure
 from mrr.fx import Conversion
+from mrr.retention import SPANS, Kept, is_voluntary, tenure
 from mrr.selectors.behind import Share, Shares, balance_shares, cohort_shares, scheduled_shares
 from mrr.selectors.clock import due_by_the_clock
 from mrr.selectors.closing import (
@@ -43,6 +44,18 @@ from mrr.selectors.reporting import (
     exchange,
     parts_of,
 )
+from mrr.selectors.retention import (
+    KeptPart,
+    KeptPeriod,
+    Lost,
+    Retention,
+    compared_shares,
+    first_of,
+    lost,
+    named_lost,
+    recounted,
+    retention,
+)
 from mrr.selectors.schedule import (
     Line,
     Movement,
@@ -66,6 +79,7 @@ from mrr.selectors.totals import Amounts, ConvertedMrr, CurrencyMrr, CurrencyPar
 
 __all__ = [
     "FIRST_POLICY",
+    "SPANS",
     "Amounts",
     "Asked",
     "Average",
@@ -86,7 +100,11 @@ __all__ = [
     "CustomerRow",
     "Customers",
     "Gap",
+    "Kept",
+    "KeptPart",
+    "KeptPeriod",
     "Line",
+    "Lost",
     "Measure",
     "Month",
     "Movement",
@@ -99,6 +117,7 @@ __all__ = [
     "Proof",
     "Restated",
     "Restatement",
+    "Retention",
     "Series",
     "Share",
     "Shares",
@@ -113,6 +132,7 @@ __all__ = [
     "closed_through",
     "cohort_shares",
     "cohorts",
+    "compared_shares",
     "converted_movements",
     "converted_mrr",
     "converted_total",
@@ -121,9 +141,12 @@ __all__ = [
     "day_start",
     "due_by_the_clock",
     "exchange",
+    "first_of",
     "gaps",
     "incomplete_balances",
+    "is_voluntary",
     "latest_movements",
+    "lost",
     "movement",
     "movement_totals",
     "movements",
@@ -131,18 +154,22 @@ __all__ = [
     "movements_of_event",
     "mrr_at",
     "mrr_by_subscription",
+    "named_lost",
     "newest_policy",
     "parts_of",
     "parts_shown",
     "paying_customers",
     "policy_version",
     "proof",
+    "recounted",
     "reopening_asked",
     "reporting_zone",
     "restatements",
+    "retention",
     "scheduled_shares",
     "series",
     "standing",
     "steps_of",
+    "tenure",
     "waiting_reopening",
 ]

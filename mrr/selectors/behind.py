@@ -198,6 +198,11 @@ def _standing(day: date, currency: str) -> QuerySet[LedgerEntry]:
     )
 
 
+def named_shares(rows: Sequence[tuple[int, int, int]]) -> tuple[Share, ...]:
+    """Return customers by key, amount and entries as shares with their names, in the order given."""
+    return _named(rows, None)
+
+
 def _named(
     rows: Sequence[tuple[int, int, int]], currency: str | None, acquired: Mapping[int, int] | None = None
 ) -> tuple[Share, ...]:

@@ -25,7 +25,8 @@ def test_v41_retention_of_a_period_leaves_new_and_returned_customers_out():
     """Vector V41: start A100 B200 C300; end A150 B100 C0; D new 80; E reactivated 50."""
     starts, ends = {"A": 100, "B": 200, "C": 300}, {"A": 150, "B": 100, "C": 0, "D": 80, "E": 50}
     histories = [
-        [entry(0, starts[name], kind="new"), entry(2, ends[name] - starts[name])] if name in starts
+        [entry(0, starts[name], kind="new"), entry(2, ends[name] - starts[name])]
+        if name in starts
         else [entry(2, ends[name], kind="new")]
         for name in ends
     ]
@@ -145,9 +146,7 @@ def _history(life: list[tuple[int, int, bool]]) -> list[Standing]:
 
 def _starts(entries: list[Standing], first: int) -> int:
     return sum(
-        one.micros
-        for one in entries
-        if one.month - JAN < first or (one.month - JAN == first and one.type == "opening")
+        one.micros for one in entries if one.month - JAN < first or (one.month - JAN == first and one.type == "opening")
     )
 
 
