@@ -67,14 +67,6 @@ class BalanceStep:
     explain: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """What one cohort kept, month by month since it began; shares of what was acquired, None where unknown."""
-
-    name: str
-    shares: Sequence[Fraction | None]
-
-
 def waterfall(steps: Sequence[Step], currency: str) -> Figure:
     """Draw opening, movements and closing as bars on an invisible base, joined by hairlines.
 
@@ -242,32 +234,6 @@ def balance_steps(entries: Sequence[BalanceStep], currency: str, *, today: date)
     }
 
 
-def retention_curves(curves: Sequence[Curve], average: Curve) -> Figure:
-    """Draw what cohorts kept: the weighted average, the best and the worst stand out, the others are grey."""
-    known = [curve for curve in curves if _last(curve) is not None]
-    ranked = sorted((curve for curve in known if len(curve.shares) > 2), key=lambda curve: _last(curve) or 0)
-    named = {ranked[-1].name: "best", ranked[0].name: "worst"} if len(ranked) > 2 else {}
-    data = [_curve(curve, "mute") for curve in known if curve.name not in named]
-    data += [_curve(curve, named[curve.name]) for curve in known if curve.name in named]
-    data.append(_curve(average, "average"))
-    ends = [(curve, named[curve.name]) for curve in known if curve.name in named] + [(average, "average")]
-    return {
-        "data": data,
-        "layout": {
-            "xaxis": {
-                "title": {"text": "Months since acquisition", "font": {"size": 12}},
-                "rangemode": "tozero",
-                "nticks": 8,
-            },
-            "yaxis": {"ticksuffix": "%", "tickformat": ",.0f", "nticks": 7},
-            "shapes": [_full_line()],
-            "annotations": [_curve_name(curve, role) for curve, role in ends if _last(curve) is not None],
-            "margin": {"r": 72},
-        },
-        "phone": {"margin": {"r": 64}},
-    }
-
-
 def short_money(minor: int, currency: str) -> str:
     """Write an amount as chart axes do: $774k, €1.2M; exact amounts stand in the tables."""
     major = Fraction(minor, 10 ** exponent(currency))
@@ -326,7 +292,7 @@ def _waterfall_bar(step: Step, low: int, high: int, currency: str) -> Figure:
         "y": [_major(high - low, currency)],
         "base": [_major(low, currency)],
         "width": _BAR_WIDTH,
-        "marker": _marker(step.kind, size=6),
+        "marker": marker(step.kind, size=6),
         "hovertemplate": "<br>".join(line for line in lines if line) + "<extra></extra>",
         "showlegend": False,
         "meta": {"explain": step.explain},
@@ -374,7 +340,7 @@ def _month_bars(kind: str, months: Sequence[MonthBars], names: list[str], curren
         "y": [_major(row.moved.get(kind, 0), currency) for row in months],
         "xaxis": "x",
         "yaxis": "y2",
-        "marker": _marker(kind, size=4, edge=0.75),
+        "marker": marker(kind, size=4, edge=0.75),
         "customdata": [
             f"{formats.month(row.month)}<br>{LABELS[kind]} "
             f"{formats.money(row.moved.get(kind, 0), currency, signed=True)}<br>Click for the entries"
@@ -385,7 +351,7 @@ def _month_bars(kind: str, months: Sequence[MonthBars], names: list[str], curren
     }
 
 
-def _marker(kind: str, *, size: int, edge: float = 1) -> Figure:
+def marker(kind: str, *, size: int, edge: float = 1) -> Figure:
     """Gains are solid, losses hatched, FX dotted, so that greyscale and print lose nothing."""
     pattern: Figure = {"shape": ""}
     if kind in LOSSES:
@@ -481,55 +447,6 @@ def _step_labels(entries: Sequence[BalanceStep], currency: str, width: int) -> l
             }
         )
     return labels[::-1]
-
-
-_CURVES: dict[str, Figure] = {
-    "mute": {"line": {"color": "--chart-mute", "width": 1}, "mode": "lines"},
-    "best": {"line": {"color": "--chart-2", "width": 1.75}, "mode": "lines+markers", "marker": {"size": 5}},
-    "worst": {
-        "line": {"color": "--chart-3", "width": 1.75, "dash": "dash"},
-        "mode": "lines+markers",
-        "marker": {"size": 6, "symbol": "square"},
-    },
-    "average": {"line": {"color": "--text", "width": 2.5}, "mode": "lines"},
-}
-
-
-def _curve(curve: Curve, role: str) -> Figure:
-    look = _CURVES[role]
-    shown = [(at, share) for at, share in enumerate(curve.shares) if share is not None]
-    return {
-        "type": "scatter",
-        "mode": look["mode"],
-        "x": [at for at, _ in shown],
-        "y": [round(float(share * 100), 2) for _, share in shown],
-        "line": look["line"],
-        "marker": {"color": look["line"]["color"], **look.get("marker", {})},
-        "customdata": [f"{curve.name}, month {at}<br>{formats.ratio(share)}" for at, share in shown],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
-
-
-def _curve_name(curve: Curve, role: str) -> Figure:
-    at, share = [(at, share) for at, share in enumerate(curve.shares) if share is not None][-1]
-    return {
-        "x": at,
-        "y": round(float(share * 100), 2),
-        "text": curve.name,
-        "showarrow": False,
-        "xanchor": "left",
-        "xshift": 7,
-        "font": {"size": 12, "color": _CURVES[role]["line"]["color"]},
-    }
-
-
-def _full_line() -> Figure:
-    line = {"color": "--line-input", "width": 1, "dash": "dot"}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 100, "y1": 100, "line": line}
-
-
-def _last(curve: Curve) -> Fraction | None:
-    return next((share for share in reversed(curve.shares) if share is not None), None)
 
 
 def _round_down(minor: int) -> int:

@@ -42,6 +42,7 @@ PAGES: tuple[tuple[str, tuple[Page, ...]], ...] = (
             Page("Overview", "dashboard:overview", "layout-dashboard", Ability.SEE_FIGURES, "o", on_phone=True),
             Page("Movements", "dashboard:movements", "chart-bar", Ability.SEE_FIGURES, "m"),
             Page("Cohorts", "dashboard:cohorts", "grid-dots", Ability.SEE_FIGURES, "c"),
+            Page("Retention", "dashboard:retention", "repeat", Ability.SEE_FIGURES, "y"),
         ),
     ),
     (

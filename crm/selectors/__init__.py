@@ -47,7 +47,7 @@ from crm.selectors.notes import (
     notes_of,
     notes_on_findings,
 )
-from crm.selectors.people import looking_after
+from crm.selectors.people import Owner, looking_after, owners_of
 from crm.selectors.questions import (
     ChoiceRow,
     OpportunityRow,
@@ -162,6 +162,7 @@ __all__ = [
     "NoteRow",
     "OpportunityRow",
     "OutboxCounts",
+    "Owner",
     "QuestionPage",
     "QuestionRow",
     "RiskAmount",
@@ -215,6 +216,7 @@ __all__ = [
     "notes_on_findings",
     "opportunity_questions",
     "outbox_counts",
+    "owners_of",
     "pulse",
     "record_url",
     "refs_refused",

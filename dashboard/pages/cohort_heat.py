@@ -8,7 +8,7 @@ from datetime import date
 from fractions import Fraction
 
 from dashboard import charts, formats, parts
-from dashboard.charts import Curve
+from dashboard.curves import Curve
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
@@ -92,7 +92,7 @@ def heat(
     )
 
 
-def curves(found: mrr.Cohorts, *, rows: int) -> tuple[list[Curve], Curve]:
+def drawn_curves(found: mrr.Cohorts, *, rows: int) -> tuple[list[Curve], Curve]:
     """Return what cohorts kept as curves, the running month left out, and the weighted average of all."""
     drawn = [
         Curve(formats.month(cohort.cohort), _shares([cell for cell in cohort.cells if not cell.is_running]))

@@ -11,9 +11,9 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from dashboard import charts, exports, formats, periods
+from dashboard import curves, exports, formats, periods
 from dashboard.pages import explain, shared
-from dashboard.pages.cohort_heat import NAMES, curves, heat
+from dashboard.pages.cohort_heat import NAMES, drawn_curves, heat
 from dashboard.pages.shared import Scope, exact_minor
 from dashboard.parts import Choice
 from dashboard.roles import Ability, requires
@@ -99,7 +99,7 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
     if kind := shared.wants_export(request):
         return _export(request, kind, found, scope, now)
     chosen = _chosen(request, found)
-    drawn, average = curves(found, rows=length)
+    drawn, average = drawn_curves(found, rows=length)
     return shared.page(
         request,
         "dashboard/cohorts.html",
@@ -122,7 +122,7 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
                 chosen=(chosen[0].cohort, chosen[1].period) if chosen else None,
             ),
             "detail": _detail(request, scope, measure, *chosen) if chosen else None,
-            "curves": charts.retention_curves(drawn, average) if len(average.shares) > 1 else None,
+            "curves": curves.retention_curves(drawn, average) if len(average.shares) > 1 else None,
         },
         name="Cohorts",
         now=now,

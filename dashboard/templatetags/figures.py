@@ -170,6 +170,21 @@ def fig_money(
     return fig(context, value, what=what, explain=explain, tone=tone, extra=extra)
 
 
+@register.simple_tag(takes_context=True)
+def kept_fig(context: Context, line: Any, part: str, currency: str) -> SafeString:
+    """{% kept_fig line "churn" scope.currency %} is the cell of a part of a period's retention, which opens."""
+    what, minor = f"{part.capitalize()}, {line.name}", line.minor[part]
+    opened = fig_money(context, minor, currency, what=what, explain=f"kept-{part}:{line.code}", signed=part != "start")
+    return format_html('<td class="n">{}</td>', opened)
+
+
+@register.simple_tag(takes_context=True)
+def lost_fig(context: Context, group: Any, code: str, by: str, currency: str) -> SafeString:
+    """{% lost_fig group chosen.code losses.by scope.currency %} is what was lost in one way, which opens."""
+    explain = f"lost:{code}:{by}:{group.key}"
+    return fig_money(context, group.minor, currency, what=f"Churn, {group.label}", explain=explain, signed=True)
+
+
 @register.filter
 def heat(value: formats.Exact | None) -> str:
     """<td class="{{ cell.ratio|heat }}">: the step of a net MRR cell about 100 %."""

@@ -14,11 +14,12 @@ from mrr import fx
 from mrr import retention as periods
 from mrr.cohorts import months_between, months_from
 from mrr.days import day_start, month_after
+from mrr.engine.money import shown
 from mrr.models import CustomerBalance, LedgerEntry, Loss, RetentionRollup
 from mrr.retention import Kept
 from mrr.rollups import month_date, month_number
 from mrr.selectors.behind import Shares, named_shares
-from mrr.selectors.months import Month, View, currencies, series
+from mrr.selectors.months import Month, View, currencies, parts_shown, series
 from mrr.selectors.scope import sources_or_live
 
 
@@ -45,6 +46,15 @@ class KeptPeriod:
     kept: Kept
     left_out_micros: int
     held: tuple[str, ...]
+
+    @property
+    def minor(self) -> dict[str, int]:
+        """Return start, parts and end as shown: rounded so that they add up."""
+        kept = self.kept
+        moved = parts_shown(shown(kept.end) - shown(kept.start), [kept.expansion, kept.contraction, kept.churn])
+        names = (KeptPart.EXPANSION, KeptPart.CONTRACTION, KeptPart.CHURN)
+        parts = {name.value: minor for name, minor in zip(names, moved, strict=True)}
+        return {"start": shown(kept.start), **parts, "end": shown(kept.end)}
 
 
 @dataclass(frozen=True, slots=True)

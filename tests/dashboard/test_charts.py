@@ -11,8 +11,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from dashboard import charts
-from dashboard.charts import BalanceStep, Curve, MonthBars, Step
+from dashboard import charts, curves
+from dashboard.charts import BalanceStep, MonthBars, Step
+from dashboard.curves import Curve, Kept
 from dashboard.periods import plus_months
 
 MARCH = [
@@ -40,6 +41,12 @@ CURVES = [
     Curve("Feb 2026", [Fraction(1), Fraction(9, 10), Fraction(8, 10)]),
     Curve("Mar 2026", [Fraction(1), Fraction(1), None, Fraction(1)]),
 ]
+KEPT = [
+    Kept(
+        date(2026, month, 1), f"2025-0{month}..2026-0{month}", nrr, Fraction(9, 10), Fraction(-1, 25), Fraction(-3, 50)
+    )
+    for month, nrr in ((1, Fraction(21, 20)), (2, None), (3, Fraction(1)))
+]
 
 FIGURES = {
     "waterfall": charts.waterfall(MARCH, "usd"),
@@ -52,8 +59,10 @@ FIGURES = {
     "one month over time": charts.over_time(YEAR[:1], "eur"),
     "balance steps": charts.balance_steps(HISTORY, "usd", today=date(2026, 3, 31)),
     "one balance step today": charts.balance_steps(HISTORY[:1], "usd", today=date(2025, 6, 14)),
-    "curves": charts.retention_curves(CURVES, Curve("Average", [Fraction(1), Fraction(1)])),
-    "curves of one cohort": charts.retention_curves(CURVES[:1], Curve("Average", [])),
+    "curves": curves.retention_curves(CURVES, Curve("Average", [Fraction(1), Fraction(1)])),
+    "retention": curves.retention_over_time(KEPT),
+    "retention of one period": curves.retention_over_time(KEPT[:1]),
+    "curves of one cohort": curves.retention_curves(CURVES[:1], Curve("Average", [])),
 }
 
 

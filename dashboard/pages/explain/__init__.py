@@ -1,6 +1,7 @@
 """Opens a figure: the customers, entries or formula behind it, and whether they add up to it exactly.
 
-A figure's code says what it is: `closing:2026-03`, `new:2026-01..2026-03`, `nrr:2026-03`, `cus:17:usd`, `entry:mle_…`.
+A figure's code says what it is: `closing:2026-03`, `new:2026-01..2026-03`, `nrr:2025-04..2026-03`,
+`cus:17:usd`, `entry:mle_…`.
 What the code leaves out (currency, source) stands in the address, so an opened figure can be sent as a link.
 """
 
@@ -12,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from dashboard.pages import months as monthly
-from dashboard.pages.explain import activity, balances, consolidated, entries, lists, ratios
+from dashboard.pages.explain import activity, balances, consolidated, entries, lists, ratios, retained
 from dashboard.pages.explain.parts import MEANINGS, Asked, Explain, Panel, counted, plural
 from dashboard.pages.shared import Scope
 
@@ -52,6 +53,9 @@ _EXPLAIN: dict[str, Explain] = {
     "net": activity.net,
     **dict.fromkeys(monthly.PARTS, activity.movements),
     **dict.fromkeys(ratios.RATIOS, ratios.ratio),
+    **dict.fromkeys(retained.RATIOS, retained.ratio),
+    **dict.fromkeys(retained.PARTS, retained.part),
+    "lost": retained.lost,
     **dict.fromkeys(lists.LISTS, lists.of_list),
     "matched": lists.matched,
     "cus": entries.customer,

@@ -37,11 +37,19 @@ MEANINGS = {
     "month's last day; this is the difference, so that opening, movements and FX are the closing.",
     "converted": "Each currency's MRR at the end of {day}, {zone}, at the exchange rate of that day.",
     "constant": "In constant currency: all months at the rates of one day, so that the ratio does not see rates move.",
-    "nrr": "What the customers of the month's start pay at its end, gains included, as a share of what they paid at "
-    "its start. Taken from balances, not from movements.",
+    "nrr": "What the customers of the start pay at the end, gains included, as a share of what they paid at the "
+    "start. Taken from balances, not from movements.",
     "grr": "The same customers, losses only, so at most 100%. Taken from balances, not from movements.",
-    "logo": "Customers who paid at the month's start and pay nothing at its end, as a share of those who paid at "
-    "its start.",
+    "logo": "Customers who paid at the start and pay nothing at the end, as a share of those who paid at the start.",
+    "rchurn": "What the customers of the start pay less at the end, churn and contraction, as a share of what they "
+    "paid at the start. Taken from balances, not from movements.",
+    "gone": "What the customers who stopped to pay had paid at the start, as a share of what all paid at the start.",
+    "kept-start": "Who paid when the first month began, and who was taken over in it with a history that begins there.",
+    "kept-expansion": "Customers of the start who pay more at the end than at the start.",
+    "kept-contraction": "Customers of the start who pay less at the end, but still pay.",
+    "kept-churn": "Customers of the start who pay nothing at the end, with what they paid at the start. Who came back "
+    "in between is not among them.",
+    "left-out": "Taken over with a history that begins within the period: what they paid at its start is not known.",
     "quick": "Gains divided by losses of the month.",
     "arpa": "MRR divided by paying customers.",
     "past_due": "MRR of subscriptions whose last payment is late. They still count until they go unpaid or end.",

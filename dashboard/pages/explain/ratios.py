@@ -1,4 +1,4 @@
-"""Explains ratios of a month: retention, churn of customers, quick ratio, MRR per customer."""
+"""Explains ratios of a month: the quick ratio, MRR per customer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ratio(asked: Asked) -> Panel:
     return Panel(
         name=f"{name}, {asked.words}",
         figure=value,
-        kind=asked.under("Balance" if asked.kind in ("nrr", "grr", "arpa") else f"Activity of {asked.words}"),
+        kind=asked.under("Balance" if asked.kind == "arpa" else f"Activity of {asked.words}"),
         meaning=" ".join(asked.meaning(key) for key in _meanings(asked)),
         currency=asked.currency,
         formula=tuple(rows),
@@ -34,52 +34,14 @@ def _meanings(asked: Asked) -> tuple[str, ...]:
 
 
 def _note(asked: Asked) -> str:
-    if asked.scope.rates and asked.kind in CONSTANT:
-        return f"at the rates of {formats.day(asked.scope.rates.pinned_on)}"
-    return "from balances at both ends of the month" if asked.kind in ("nrr", "grr", "logo") else ""
+    is_constant = asked.scope.rates and asked.kind in CONSTANT
+    return f"at the rates of {formats.day(asked.scope.rates.pinned_on)}" if is_constant and asked.scope.rates else ""
 
 
 def _compared(asked: Asked, month: mrr.Month, name: str) -> str:
     """Write a part of what a ratio compares: as the months' rows show it, or in constant currency."""
     minor = shown(month.compared[name]) if asked.scope.is_consolidated else getattr(month, f"{name}_minor")
     return asked.money(minor, signed=True)
-
-
-def _base(asked: Asked, month: mrr.Month) -> FormulaLine:
-    if asked.scope.is_consolidated:
-        return FormulaLine("Opening MRR", asked.money(shown(month.base_micros)))
-    return FormulaLine("Opening MRR", asked.money(month.opening_minor), f"opening:{asked.rest}")
-
-
-def _nrr(asked: Asked, month: mrr.Month) -> tuple[str, str, list[FormulaLine], str]:
-    kept = month.base_micros + sum(month.compared.get(name, 0) for name in ("expansion", "contraction", "churn"))
-    rows = [
-        _base(asked, month),
-        FormulaLine("Expansion, netted", _compared(asked, month, "expansion")),
-        FormulaLine("Contraction, netted", _compared(asked, month, "contraction")),
-        FormulaLine("Churn, netted", _compared(asked, month, "churn")),
-        FormulaLine("What they pay at the end", asked.money(shown(kept))),
-    ]
-    return "NRR", formats.ratio(month.nrr), rows, "End ÷ opening"
-
-
-def _grr(asked: Asked, month: mrr.Month) -> tuple[str, str, list[FormulaLine], str]:
-    kept = month.base_micros + sum(month.compared.get(name, 0) for name in ("contraction", "churn"))
-    rows = [
-        _base(asked, month),
-        FormulaLine("Contraction, netted", _compared(asked, month, "contraction")),
-        FormulaLine("Churn, netted", _compared(asked, month, "churn")),
-        FormulaLine("What is left of it", asked.money(shown(kept))),
-    ]
-    return "GRR", formats.ratio(month.grr), rows, "Left ÷ opening"
-
-
-def _logo(asked: Asked, month: mrr.Month) -> tuple[str, str, list[FormulaLine], str]:
-    rows = [
-        FormulaLine("Customers who stopped to pay", formats.count(month.customers.churned)),
-        FormulaLine("Customers at the start", formats.count(month.customers.opening)),
-    ]
-    return "Logo churn", formats.ratio(month.logo_churn, places=2), rows, "Stopped ÷ start"
 
 
 def _quick(asked: Asked, month: mrr.Month) -> tuple[str, str, list[FormulaLine], str]:
@@ -106,5 +68,5 @@ def _arpa(asked: Asked, month: mrr.Month) -> tuple[str, str, list[FormulaLine], 
     return "ARPA", value, rows, "MRR ÷ customers"
 
 
-CONSTANT = ("nrr", "grr", "quick")
-RATIOS = {"nrr": _nrr, "grr": _grr, "logo": _logo, "quick": _quick, "arpa": _arpa}
+CONSTANT = ("quick",)
+RATIOS = {"quick": _quick, "arpa": _arpa}
