@@ -192,6 +192,7 @@ def _line_name(line: Figure, text: str) -> Figure:
         "showarrow": False,
         "xanchor": "left",
         "xshift": 8,
+        "yanchor": "bottom" if text == "NRR" else "top",  # NRR is never below GRR: so their names keep apart
         "font": {"size": 12, "color": line["line"]["color"]},
     }
 

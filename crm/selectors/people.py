@@ -11,7 +11,7 @@ from crm.people import Looking, Person, looks_after
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A Salesforce user who owns Accounts."""
+    """A Salesforce user who owns Accounts; either is empty where it is not known."""
 
     id: str
     name: str
@@ -19,9 +19,10 @@ class Owner:
 
 def owners_of(customer_pks: Collection[int]) -> dict[int, Owner]:
     """Return who owns the Account of each customer that has one, as far as it is known. One query."""
-    rows = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True).exclude(account__owner_id="")
-    found = rows.values_list("customer_id", "account__owner_id", "account__owner_name")
-    return {pk: Owner(owner_id, name or owner_id) for pk, owner_id, name in found}
+    rows = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True)
+    known = rows.exclude(account__owner_id="", account__owner_name="")
+    found = known.values_list("customer_id", "account__owner_id", "account__owner_name")
+    return {pk: Owner(owner_id, name) for pk, owner_id, name in found}
 
 
 def looking_after(customer_pks: Collection[int]) -> dict[int, Looking]:

@@ -9,7 +9,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dashboard.api import at_risk, cohorts, customers, errors, events, matches, movements, mrr, schema, sync
+from dashboard.api import at_risk, cohorts, customers, errors, events, matches, movements, mrr, retention, schema, sync
 
 
 @extend_schema(exclude=True)
@@ -28,6 +28,7 @@ v1 = [
     path("movements/<str:key>/explain", movements.movement_explain),
     path("customers/<str:customer_id>", customers.customer),
     path("cohorts", cohorts.cohorts),
+    path("retention", retention.retention),
     path("unmatched", matches.unmatched),
     path("matches", matches.match_create),
     path("matches/<int:match_id>", matches.match_delete),

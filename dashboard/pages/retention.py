@@ -13,10 +13,10 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from dashboard import curves, exports, formats, periods
-from dashboard.pages import explain, losses, shared
+from dashboard import curves, exports, formats, losses, periods
+from dashboard.losses import BY, By, Losses
+from dashboard.pages import explain, shared
 from dashboard.pages.explain import plural
-from dashboard.pages.losses import BY, By, Losses
 from dashboard.pages.shared import Scope, exact_minor
 from dashboard.parts import Choice, Tile
 from dashboard.roles import Ability, requires
@@ -80,15 +80,26 @@ class PeriodLine:
 
 
 @dataclass(frozen=True)
+class BridgeLine:
+    """One row from what was paid at the start to what is paid at the end; a change is signed."""
+
+    name: str
+    code: str
+    minor: int
+    share: Fraction | None
+    is_change: bool
+
+
+@dataclass(frozen=True)
 class LostLine:
     """One lost customer: what it paid at the start (negative), and how it was lost."""
 
     who: str
     url: str
+    code: str
     month: date
     reason: str
     plan: str
-    tenure: str
     minor: int
 
 
@@ -124,10 +135,16 @@ def retention(request: HttpRequest) -> HttpResponseBase:
         sources=scope.sources,
         rates=scope.rates,
     )
-    rows = losses.lost(scope, span, last)
+    rows = mrr.lost(span, last, currency=scope.native, sources=scope.sources, rates=scope.rates)
     lines = [_line(request, row, last) for row in found.periods]
     chosen = lines[-1]
-    grouped = losses.grouped(request, scope, rows, by, churn_minor=chosen.minor["churn"])
+    grouped = losses.grouped(
+        rows,
+        by,
+        churn_minor=chosen.minor["churn"],
+        sources=scope.sources,
+        sees_people=shared.sees_people(request),
+    )
     if kind := shared.wants_export(request):
         return _export(request, kind, found, grouped, scope, now)
     known = [line for line in lines if line.row.kept.start]
@@ -242,13 +259,23 @@ def _tile(
     )
 
 
-def _bridge(chosen: PeriodLine) -> list[tuple[str, str, int, bool]]:
-    """Return the rows from what was paid at the start to the end: name, code, amount, whether it is a change."""
+def _bridge(chosen: PeriodLine) -> list[BridgeLine]:
+    kept = chosen.row.kept
+    amounts = {
+        mrr.KeptPart.START: ("Paid at the start", kept.start),
+        mrr.KeptPart.EXPANSION: ("Expansion", kept.expansion),
+        mrr.KeptPart.CONTRACTION: ("Contraction", kept.contraction),
+        mrr.KeptPart.CHURN: ("Churn", kept.churn),
+    }
     return [
-        ("Paid at the start", f"kept-start:{chosen.code}", chosen.minor["start"], False),
-        ("Expansion", f"kept-expansion:{chosen.code}", chosen.minor["expansion"], True),
-        ("Contraction", f"kept-contraction:{chosen.code}", chosen.minor["contraction"], True),
-        ("Churn", f"kept-churn:{chosen.code}", chosen.minor["churn"], True),
+        BridgeLine(
+            name,
+            f"kept-{part.value}:{chosen.code}",
+            chosen.minor[part.value],
+            Fraction(micros, kept.start) if kept.start else None,
+            part is not mrr.KeptPart.START,
+        )
+        for part, (name, micros) in amounts.items()
     ]
 
 
@@ -256,16 +283,16 @@ def _lost(
     request: HttpRequest, scope: Scope, rows: Sequence[mrr.Lost], grouped: Losses, chosen: PeriodLine
 ) -> LostCard:
     listed = rows[:SHOWN_CUSTOMERS]
-    plans = losses.plan_names(scope, listed)
+    plans = losses.plan_names(listed, scope.sources)
     named = mrr.named_lost(listed, limit=SHOWN_CUSTOMERS).largest
     members = tuple(
         LostLine(
             shared.who(request, name=share.name, email=share.email, stripe_id=share.customer_id),
             reverse("dashboard:customer", args=[row.customer_pk]),
+            f"cus:{row.customer_pk}:{row.currency or scope.currency}",
             row.month,
             shared.reason(row.reason),
             plans.get(row.product, row.product),
-            mrr.tenure(row.tenure_months),
             shown(row.micros),
         )
         for row, share in zip(listed, named, strict=True)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from django import template
 from django.conf import settings
 from django.template import Context
-from django.utils.html import format_html, strip_tags
+from django.utils.html import format_html, format_html_join, strip_tags
 from django.utils.safestring import SafeString
 
 from dashboard import formats, parts
@@ -179,10 +179,16 @@ def kept_fig(context: Context, line: Any, part: str, currency: str) -> SafeStrin
 
 
 @register.simple_tag(takes_context=True)
-def lost_fig(context: Context, group: Any, code: str, by: str, currency: str) -> SafeString:
-    """{% lost_fig group chosen.code losses.by scope.currency %} is what was lost in one way, which opens."""
+def lost_figs(context: Context, group: Any, code: str, by: str, currency: str) -> SafeString:
+    """{% lost_figs group chosen.code losses.by scope.currency %} are the cells of what was lost in one way."""
     explain = f"lost:{code}:{by}:{group.key}"
-    return fig_money(context, group.minor, currency, what=f"Churn, {group.label}", explain=explain, signed=True)
+    what = f"Churn, {group.label}"
+    cells = (
+        fig(context, formats.count(group.customers), what=f"Customers, {group.label}", explain=explain),
+        fig_money(context, group.minor, currency, what=what, explain=explain, signed=True),
+        fig(context, formats.ratio(group.share), what=f"Share, {group.label}", explain=explain),
+    )
+    return format_html_join("", '<td class="n">{}</td>', ((cell,) for cell in cells))
 
 
 @register.filter

@@ -346,6 +346,20 @@ def test_cohorts_and_their_cells(scenario, revops):
     assert read(revops, "cohorts?currency=eur")["cohorts"] == []
 
 
+# ---- retention ----
+
+
+def test_retention_of_a_month_and_whom_it_lost(scenario, revops):
+    found = read(revops, "retention?months=1&to=2026-04&by=cause")
+
+    (april,) = found["periods"]
+    assert (april["start_minor"], april["churn_minor"], april["end_minor"]) == (5833, -833, 5000)
+    assert (april["nrr"], april["grr"], april["logo_churn"]) == ("0.857143", "0.857143", "0.500000")
+    (lost,) = found["churn"]
+    assert (lost["key"], lost["churn_micros"], lost["share"]) == ("decision", -833333333, "1.000000")
+    assert read(revops, "retention?to=2026-05")["periods"][0]["nrr"] is None
+
+
 # ---- unmatched and matches ----
 
 
@@ -639,6 +653,9 @@ def test_test_data_is_only_there_when_named(brands, revops):
         ("at-risk?cursor=WyJuZXh0IiwxXQ", "cursor"),
         ("cohorts?measure=love", "measure"),
         ("cohorts?interval=week", "interval"),
+        ("retention?months=2", "months"),
+        ("retention?to=2999-01", "to"),
+        ("retention?by=love", "by"),
     ],
 )
 def test_a_bad_parameter_is_named(revops, path, field):
@@ -687,6 +704,7 @@ ROUTES = [
     ("GET", "movements/mle_unknown/explain", Ability.SEE_FIGURES),
     ("GET", "customers/cus_unknown", Ability.SEE_FIGURES),
     ("GET", "cohorts", Ability.SEE_FIGURES),
+    ("GET", "retention", Ability.SEE_FIGURES),
     ("GET", "unmatched", Ability.SEE_FIGURES),
     ("POST", "matches", Ability.MATCH),
     ("DELETE", "matches/1", Ability.MATCH),
@@ -727,6 +745,7 @@ def test_who_may_only_see_figures_sees_no_people(scenario, account, viewer, revo
         "unmatched",
         "at-risk",
         "cohorts",
+        "retention?months=1&by=owner",
         "sync",
         *(f"events/{event['id']}" for event in scenario.events),
     ]
@@ -749,6 +768,7 @@ def test_who_may_only_see_figures_sees_no_people(scenario, account, viewer, revo
         ("mrr/series", 5),
         ("movements", 7),
         ("cohorts", 5),
+        ("retention", 9),
         ("unmatched", 7),
         ("at-risk", 7),
         ("sync", 12),
@@ -789,6 +809,7 @@ def test_every_answer_fits_its_description(scenario, revops, schema):
         "/api/v1/movements/{key}/explain": f"movements/{entry}/explain",
         "/api/v1/customers/{customer_id}": f"customers/{scenario.acme.id}",
         "/api/v1/cohorts": "cohorts",
+        "/api/v1/retention": "retention?months=1&to=2026-04",
         "/api/v1/unmatched": "unmatched",
         "/api/v1/at-risk": "at-risk",
         "/api/v1/events/{event_id}": f"events/{scenario.events[0]['id']}",

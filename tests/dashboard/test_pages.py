@@ -109,6 +109,9 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/cohorts/": Ability.SEE_FIGURES,
         "/dashboard/cohorts/?measure=logo&cohort=2026-01&period=1": Ability.SEE_FIGURES,
         "/dashboard/cohorts/?measure=gross_mrr&months=36": Ability.SEE_FIGURES,
+        "/dashboard/retention/": Ability.SEE_FIGURES,
+        "/dashboard/retention/?months=1&to=2026-03&by=owner": Ability.SEE_FIGURES,
+        "/dashboard/retention/?months=3&to=2026-03&by=plan&currency=usd": Ability.SEE_FIGURES,
         "/dashboard/customers/": Ability.SEE_FIGURES,
         "/dashboard/customers/?q=acme&state=paying": Ability.SEE_FIGURES,
         **{f"{customer}?tab={tab}": Ability.SEE_FIGURES for tab in tabs},
@@ -144,6 +147,7 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/?format=csv": Ability.EXPORT,
         "/dashboard/movements/?format=xlsx": Ability.EXPORT,
         "/dashboard/cohorts/?format=csv": Ability.EXPORT,
+        "/dashboard/retention/?format=xlsx": Ability.EXPORT,
         "/dashboard/customers/?format=csv": Ability.EXPORT,
         f"{customer}?format=csv": Ability.EXPORT,
         "/dashboard/unmatched/?format=csv": Ability.EXPORT,
@@ -325,6 +329,9 @@ def test_each_currency_stands_by_itself(world: World) -> None:
         ("/dashboard/movements/", False),
         ("/dashboard/movements/?currency=usd", True),
         ("/dashboard/cohorts/", True),
+        ("/dashboard/retention/?months=1&to=2026-03", True),
+        ("/dashboard/retention/?months=1&by=plan", True),
+        ("/dashboard/retention/?months=1&to=2026-02&by=tenure&currency=usd", True),
         ("/dashboard/customers/", False),
         ("/dashboard/unmatched/", False),
         ("/dashboard/at-risk/", True),
@@ -394,6 +401,37 @@ def test_the_heat_map_and_its_cell_tie(world: World) -> None:
     assert "Jan 2026 cohort, month 1: 116.7%" in shown  # 70 of 60 acquired: 50 + 20 + 0
     assert "2 of 3 customers pay at 28 Feb 2026" in shown
     assert "Adds up, exactly" in shown
+
+
+def test_retention_says_what_was_kept_and_whom_it_lost(world: World) -> None:
+    shown = text_of(page_of(Role.ANALYST).get("/dashboard/retention/?months=1&to=2026-03&currency=usd"))
+
+    # $50.00, $8.33 and $20.00 at the start; the $20.00 left by a decision, Back Again had left before.
+    assert "NRR 74.5%, GRR 74.5% over 1 month to Mar 2026" in shown
+    assert "3 customers paid at the start of Mar 2026, 1 pays nothing now" in shown
+    assert "Churn by reason: −$20.00" in shown
+    assert "Gone Fishing Mar 2026 Canceled" in shown
+    assert "Customers lost = churn of the period, exactly" in shown
+    assert "Start + changes = end, exactly" in shown
+
+
+def test_retention_is_equal_on_page_export_and_api(world: World) -> None:
+    know_euros()
+    client = page_of(Role.ANALYST)
+    address = "/dashboard/retention/?months=3&to=2026-03&by=plan"
+    exported = b"".join(client.get(f"{address}&format=csv").streaming_content).decode()  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(exported)))
+
+    told = client.get("/api/v1/retention?months=3&to=2026-03&by=plan").json()
+
+    (period,) = told["periods"]
+    exact = next(row for row in rows if row["row"] == "period" and row["last_month"] == "2026-03-01")
+    for name in ("start", "expansion", "contraction", "churn", "end"):
+        assert int(exact[f"{name}_micros"]) == period[f"{name}_micros"]
+        assert int(exact[f"{name}_minor"]) == period[f"{name}_minor"]
+    groups = {row["group"]: int(row["churn_micros"]) for row in rows if row["row"] == "churn by plan"}
+    assert groups == {group["name"]: group["churn_micros"] for group in told["churn"]}
+    assert sum(groups.values()) == period["churn_micros"]
 
 
 def test_a_customer_page_equals_the_ledger(world: World) -> None:
@@ -519,6 +557,9 @@ def test_a_name_that_is_a_formula_is_disarmed_in_exports(world: World) -> None:
         "/dashboard/movements/?after=yesterday",
         "/dashboard/cohorts/?measure=mood",
         "/dashboard/cohorts/?months=13",
+        "/dashboard/retention/?months=2",
+        "/dashboard/retention/?to=2030-01",
+        "/dashboard/retention/?by=mood",
         "/dashboard/customers/?state=happy",
         "/dashboard/customers/?after=1.2",
         "/dashboard/unmatched/?reason=none",
@@ -651,7 +692,7 @@ def test_a_weak_or_mistyped_password_is_named_at_its_field(code: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "movements/", "cohorts/", "customers/", "unmatched/", "at-risk/", "sync/", "events/"],
+    ["", "movements/", "cohorts/", "retention/", "customers/", "unmatched/", "at-risk/", "sync/", "events/"],
 )
 def test_every_page_stands_before_the_first_event(db: None, path: str) -> None:
     answer = page_of(Role.ANALYST).get(f"/dashboard/{path}")

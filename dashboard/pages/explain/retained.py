@@ -7,8 +7,7 @@ from fractions import Fraction
 
 from django.http import Http404
 
-from dashboard import formats, periods
-from dashboard.pages import losses
+from dashboard import formats, losses, periods
 from dashboard.pages.explain.parts import (
     SHOWN_CUSTOMERS,
     Asked,
@@ -18,6 +17,7 @@ from dashboard.pages.explain.parts import (
     people,
     sum_line,
 )
+from dashboard.pages.shared import sees_people
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
@@ -95,12 +95,19 @@ def lost(asked: Asked) -> Panel:
     found = period_of(asked)
     if by not in losses.BY:
         raise Http404(f"There is no figure 'lost:{months}:{choice}'.")
-    rows = losses.lost(asked.scope, _span(asked), found.month)
-    grouped = losses.grouped(asked.request, asked.scope, rows, losses.By(by), churn_minor=found.minor["churn"])
+    scope = asked.scope
+    rows = mrr.lost(_span(asked), found.month, currency=scope.native, sources=scope.sources, rates=scope.rates)
+    grouped = losses.grouped(
+        rows,
+        losses.By(by),
+        churn_minor=found.minor["churn"],
+        sources=scope.sources,
+        sees_people=sees_people(asked.request),
+    )
     group = next((one for one in grouped.groups if one.key == key), None)
     if group is None:
         raise Http404(f"Nobody was lost this way in {asked.words}.")
-    entries, micros = mrr.recounted(group.rows, found.first, currency=asked.scope.native, rates=asked.scope.rates)
+    entries, micros = mrr.recounted(group.rows, found.first, currency=scope.native, rates=scope.rates)
     words, holds = sum_line(
         asked,
         f"{counted(entries, 'entry')} of {counted(len(group.rows), 'customer')}",

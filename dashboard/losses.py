@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from fractions import Fraction
 
-from django.http import HttpRequest
-
 from billing import selectors as billing
 from crm import selectors as crm
-from dashboard.pages import shared
-from dashboard.pages.shared import Scope
+from dashboard.pages.shared import reason
 from mrr import selectors as mrr
 
 
@@ -41,8 +37,8 @@ MEANINGS = {
     By.PLAN: "The plan is the product that moved most in the movement that ended the customer's MRR.",
     By.OWNER: "The owner is who owns the customer's Salesforce Account now.",
 }
-_NO_PLAN, _NO_OWNER = "no plan", "no Account"
-_DECISION, _PAYMENT = "decision", "payment failed"
+_NO_PLAN, _NO_OWNER = "no plan", "no owner known"
+_DECISION, _PAYMENT = "decision", "failed payment"
 
 
 @dataclass(frozen=True)
@@ -76,14 +72,12 @@ class Losses:
     customers: int
 
 
-def lost(scope: Scope, span: int, month: date) -> list[mrr.Lost]:
-    """Return whom a period lost, in the currency of the page."""
-    return mrr.lost(span, month, currency=scope.native, sources=scope.sources, rates=scope.rates)
+def grouped(rows: Sequence[mrr.Lost], by: By, *, churn_minor: int, sources: Sequence[int], sees_people: bool) -> Losses:
+    """Group losses; shown amounts are rounded so that they come to the churn as shown.
 
-
-def grouped(request: HttpRequest, scope: Scope, rows: Sequence[mrr.Lost], by: By, *, churn_minor: int) -> Losses:
-    """Group losses; shown amounts are rounded so that they come to the churn as shown."""
-    key_of, names = _keys(request, scope, rows, by)
+    Who does not see people reads the ids of owners instead of their names.
+    """
+    key_of, names = _keys(rows, by, sources, sees_people=sees_people)
     members: dict[str, list[mrr.Lost]] = {}
     for row in rows:
         members.setdefault(key_of(row), []).append(row)
@@ -110,27 +104,25 @@ def grouped(request: HttpRequest, scope: Scope, rows: Sequence[mrr.Lost], by: By
 
 
 def _keys(
-    request: HttpRequest, scope: Scope, rows: Sequence[mrr.Lost], by: By
+    rows: Sequence[mrr.Lost], by: By, sources: Sequence[int], *, sees_people: bool
 ) -> tuple[Callable[[mrr.Lost], str], Callable[[str], str]]:
     """Return how a loss is told to its group, and how a group is named."""
     if by is By.REASON:
-        return (lambda row: row.reason), shared.reason
+        return (lambda row: row.reason), reason
     if by is By.CAUSE:
         return (lambda row: _DECISION if mrr.is_voluntary(row.reason) else _PAYMENT), str.capitalize
     if by is By.TENURE:
         return (lambda row: mrr.tenure(row.tenure_months)), str.capitalize
     if by is By.PLAN:
-        plans = plan_names(scope, rows)
+        plans = plan_names(rows, sources)
         return (lambda row: row.product or _NO_PLAN), lambda key: plans.get(key, key.capitalize())
     owners = crm.owners_of([row.customer_pk for row in rows])
-    named = {owner.id: owner.name if shared.sees_people(request) else owner.id for owner in owners.values()}
-    return (
-        lambda row: owners[row.customer_pk].id if row.customer_pk in owners else _NO_OWNER,
-        lambda key: named.get(key, key),
-    )
+    keys = {pk: owner.id or (owner.name if sees_people else _NO_OWNER) for pk, owner in owners.items()}
+    named = {keys[pk]: owner.name or owner.id for pk, owner in owners.items()} if sees_people else {}
+    return (lambda row: keys.get(row.customer_pk, _NO_OWNER)), lambda key: named.get(key, key)
 
 
-def plan_names(scope: Scope, rows: Sequence[mrr.Lost]) -> Mapping[str, str]:
+def plan_names(rows: Sequence[mrr.Lost], sources: Sequence[int]) -> Mapping[str, str]:
     """Return the names of the products that losses were of."""
-    found = billing.product_names(list(scope.sources), {row.product for row in rows if row.product})
+    found = billing.product_names(sources, {row.product for row in rows if row.product})
     return {product: name for (_, product), name in found.items() if name}
