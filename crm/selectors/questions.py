@@ -66,9 +66,9 @@ class QuestionPage:
     following: int | None
 
 
-def opportunity_questions(*, limit: int, after_pk: int | None = None) -> QuestionPage:
-    """Return the subscriptions for which a person must choose, the oldest question first. Five queries."""
-    rows = _asked()
+def opportunity_questions(*, limit: int, after_pk: int | None = None, record_pk: int | None = None) -> QuestionPage:
+    """Return the subscriptions for which a person must choose, the oldest question first, or one of them alone."""
+    rows = _asked() if record_pk is None else _asked().filter(pk=record_pk)
     if after_pk is not None:
         rows = rows.filter(pk__gt=after_pk)
     found = list(rows.select_related("customer", "choice").order_by("pk")[: limit + 1])

@@ -15,8 +15,9 @@ from crm.ids import MalformedId
 from dashboard import formats, people
 from dashboard.pages import notes, shared
 from dashboard.pages.unmatched import decided
-from dashboard.pages.unmatched.answers import Outcome, answer
+from dashboard.pages.unmatched.answers import answer
 from dashboard.pages.unmatched.card import LIKE
+from dashboard.pages.unmatched.parts import Outcome
 from dashboard.roles import Ability, requires
 
 SNOOZE_DAYS = 7

@@ -12,10 +12,10 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from crm import selectors as crm
-from dashboard.pages import explain, opportunities, shared
+from dashboard.pages import explain, shared
 from dashboard.pages.shared import Scope
 from dashboard.pages.unmatched import asked as asking
-from dashboard.pages.unmatched import decided, exporting, queue
+from dashboard.pages.unmatched import decided, exporting, lists, opportunities, parts, queue
 from dashboard.pages.unmatched.asked import Asked
 from dashboard.pages.unmatched.card import card
 from dashboard.parts import Pager
@@ -33,11 +33,11 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
     if request.GET.get("tab") == asking.OPPORTUNITIES:
-        return opportunities.questions(request, tabs(request, scope, now=now))
+        return opportunities.questions(request, now=now)
     asked = asking.read(request, scope, now=now)
     if kind := shared.wants_export(request):
         return exporting.export(request, kind, scope, asked, now)
-    if is_part(request, "bench-card") and asked.customer_pk is not None:
+    if parts.is_asked(request, "bench-card") and asked.customer_pk is not None:
         return _card_alone(request, asked, now=now)
     found = crm.unmatched(asked.chosen, limit=PAGE_SIZE, order=asked.order, after=asked.after)
     rows = _with_asked(found.rows, asked)
@@ -50,7 +50,7 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
         "pager": _pager(request, found, asked),
         "now": now,
     }
-    if is_part(request, "bench-rows"):
+    if parts.is_asked(request, "bench-rows"):
         return render(request, "dashboard/unmatched/more.html", context)
     return shared.page(
         request,
@@ -59,7 +59,7 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
             **context,
             **standing(request, scope, asked, now=now),
             "panel": panel,
-            "filters": queue.filters(request, scope, asked, counts(request, scope, now=now)),
+            "filters": queue.filters(request, scope, asked, lists.counts(request, scope, now=now)),
             "sorts": queue.sorts(request, asked),
             "card": card(request, chosen, assigned.get(chosen.customer_pk), now=now) if chosen else None,
             "next_pk": _next_pk(rows, chosen),
@@ -75,34 +75,15 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
 def standing(request: HttpRequest, scope: Scope, asked: Asked, *, now: datetime) -> dict[str, Any]:
     """Return what every decision changes: the figures, the lists' lengths, the heading, the last decision."""
     totals = crm.unmatched_totals(sources=scope.sources)
-    found, held = counts(request, scope, now=now), crm.held_work()
+    found, held = lists.counts(request, scope, now=now), crm.held_work()
     return {
         "scope": scope,
         "facts": queue.facts(scope, totals, held, now),
-        "tabs": queue.tabs(request, found, held, asked.tab),
+        "tabs": lists.tabs(request, found, held, asked.tab),
         "heading": queue.heading(asked, scope, totals, found),
         "last": decided.last(request),
         **view(request),
     }
-
-
-def tabs(request: HttpRequest, scope: Scope, *, now: datetime) -> list[Any]:
-    """Return the lists as the Opportunity tab shows them."""
-    return queue.tabs(request, counts(request, scope, now=now), crm.held_work(), asking.OPPORTUNITIES)
-
-
-def counts(request: HttpRequest, scope: Scope, *, now: datetime) -> crm.UnmatchedCounts:
-    """Return how long the lists are, read once a request."""
-    if not hasattr(request, "_unmatched_counts"):
-        reader = request.user.pk if may(request, Ability.ANNOTATE) else None
-        found = crm.unmatched_counts(at=now, sources=scope.sources, assignee_pk=reader)
-        request._unmatched_counts = found  # type: ignore[attr-defined]
-    return request._unmatched_counts  # type: ignore[attr-defined,no-any-return]
-
-
-def is_part(request: HttpRequest, name: str) -> bool:
-    """Say whether only a part of the page is asked for, because the rest is there already."""
-    return request.headers.get("HX-Target") == name
 
 
 def view(request: HttpRequest) -> dict[str, Any]:

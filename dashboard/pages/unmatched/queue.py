@@ -13,20 +13,13 @@ from crm import selectors as crm
 from dashboard import formats
 from dashboard.pages import notes, shared
 from dashboard.pages.shared import Scope
-from dashboard.pages.unmatched.asked import AGES, MINE, OPPORTUNITIES, SCORES, Asked
+from dashboard.pages.unmatched.asked import AGES, MINE, SCORES, Asked
 from dashboard.pages.unmatched.card import rests, rests_words
+from dashboard.pages.unmatched.lists import lengths
 from dashboard.pages.unmatched.words import OTHER_STATE, STATES
 from dashboard.parts import Choice, Empty, Fact
 from dashboard.roles import Ability, may
 
-TAB_NAMES = {
-    "": "Waiting",
-    MINE: "Mine",
-    "expected": "Expected",
-    "snoozed": "Snoozed",
-    "ignored": "Ignored",
-    OPPORTUNITIES: "Opportunities",
-}
 RESTS = {
     "snoozed": ("n", "clock", "Snoozed"),
     "expected": ("n", "hourglass", "Expected"),
@@ -119,26 +112,6 @@ def facts(scope: Scope, totals: crm.MatchTotals, held: crm.HeldWork, now: dateti
     ]
 
 
-def tabs(request: HttpRequest, counts: crm.UnmatchedCounts, held: crm.HeldWork, tab: str) -> list[Choice]:
-    """Return the lists of the workbench and how long each is; who can be assigned nothing has none of its own."""
-    lengths = {
-        "": counts.waiting,
-        MINE: counts.mine,
-        "expected": counts.expected,
-        "snoozed": counts.snoozed,
-        "ignored": counts.ignored,
-        OPPORTUNITIES: held.questions,
-    }
-    gone = {"after": None, "customer": None, "record": None, "find": None, "like": None, "candidate": None}
-    return [
-        Choice(
-            TAB_NAMES[code], shared.link(request, **{**gone, "tab": code or None}), code == tab, formats.count(length)
-        )
-        for code, length in lengths.items()
-        if code != MINE or may(request, Ability.ANNOTATE)
-    ]
-
-
 def filters(request: HttpRequest, scope: Scope, asked: Asked, counts: crm.UnmatchedCounts) -> list[Filter]:
     """Return the menus of the filter bar; what cannot be chosen among is left out."""
 
@@ -188,20 +161,13 @@ def sorts(request: HttpRequest, asked: Asked) -> dict[str, Sort]:
 def heading(asked: Asked, scope: Scope, totals: crm.MatchTotals, counts: crm.UnmatchedCounts) -> Heading:
     """Say how many there are. Of filtered lists the page does not count what it does not show."""
     words = {"": "waiting", MINE: "yours", "expected": "expected", "snoozed": "snoozed", "ignored": "ignored"}
-    lengths = {
-        "": counts.waiting,
-        MINE: counts.mine,
-        "expected": counts.expected,
-        "snoozed": counts.snoozed,
-        "ignored": counts.ignored,
-    }
     amounts = tuple(
         Amount(code, shared.minor(one.unmatched_micros))
         for code, one in sorted(totals.currencies.items(), key=lambda pair: pair[0] != scope.currency)
         if one.unmatched_micros
     )
     return Heading(
-        lengths[asked.tab],
+        lengths(counts)[asked.tab],
         words[asked.tab],
         amounts if not asked.tab and not asked.is_filtered else (),
         crm.REASONS.get(asked.reason, ""),

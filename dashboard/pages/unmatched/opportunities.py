@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from urllib.parse import urlencode
+from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
@@ -20,7 +19,9 @@ from crm.ids import MalformedId
 from dashboard import formats
 from dashboard.pages import shared
 from dashboard.pages.sync_head import number
-from dashboard.parts import Choice, Empty, Pager
+from dashboard.pages.unmatched import lists, parts
+from dashboard.pages.unmatched.parts import Outcome
+from dashboard.parts import Empty, Pager
 from dashboard.roles import Ability, may, requires
 from mrr.engine.money import shown
 
@@ -73,65 +74,102 @@ class QuestionCard:
     words: str
     text: str
     lines: tuple[OpportunityLine, ...]
-    next_pk: int | None
-    place: int
     code: str
 
 
-def questions(request: HttpRequest, tabs: Sequence[Choice]) -> HttpResponse:
-    """Render the queue of subscriptions for which a person must choose."""
-    now = shared.now_of(request)
+def questions(request: HttpRequest, *, now: datetime) -> HttpResponse:
+    """Render the queue of subscriptions for which a person must choose, or the part of it that is asked for alone."""
+    if parts.is_asked(request, "bench-card") and (record_pk := number(request.GET.get("record", ""))):
+        return _card_alone(request, record_pk, now=now)
     found = crm.opportunity_questions(limit=PAGE_SIZE, after_pk=number(request.GET.get("after", "")))
-    chosen = _chosen(request, found.rows)
-    connection = crm.connection()
+    rows = _with_asked(request, found.rows)
+    chosen = next(
+        (row for row in rows if str(row.record_pk) == request.GET.get("record", "")), rows[0] if rows else None
+    )
+    context = {
+        "rows": [_line(request, row, is_chosen=row is chosen) for row in rows],
+        "pager": Pager(
+            "",
+            next_url=shared.link(request, record=None, after=found.following) if found.following else "",
+            previous_url=shared.link(request, record=None) if request.GET.get("after") else "",
+        ),
+        "now": now,
+    }
+    if parts.is_asked(request, "bench-rows"):
+        return render(request, "dashboard/opportunities/more.html", context)
     return shared.page(
         request,
-        "dashboard/opportunities.html",
+        "dashboard/opportunities/page.html",
         {
-            "tabs": tabs,
-            "rows": [_line(request, row, chosen) for row in found.rows],
-            "card": _card(request, chosen, found.rows, connection) if chosen else None,
-            "pager": Pager(
-                formats.count(len(found.rows)),
-                next_url=shared.link(request, record=None, after=found.following) if found.following else "",
-                previous_url=shared.link(request, record=None) if request.GET.get("after") else "",
-            ),
+            **context,
+            **_standing(request, now=now),
+            "card": _card(request, chosen, crm.connection()) if chosen else None,
+            "next_pk": _next_pk(rows, chosen),
             "empty": Empty(
                 "circle-check",
                 "Every Opportunity is sure",
                 "A subscription appears here when none of its Account's Opportunities, or several, could be meant.",
             ),
-            "may_match": may(request, Ability.MATCH),
-            "last": _last(request, now),
-            "makes_new": connection is not None and connection.makes_opportunities,
         },
         name="Opportunities",
         now=now,
     )
 
 
+def _standing(request: HttpRequest, *, now: datetime) -> dict[str, Any]:
+    """Return what every choice changes: the lists' lengths, the last choice."""
+    connection, tabs = crm.connection(), lists.of_opportunities(request, now=now)
+    return {
+        "tabs": tabs,
+        "total": next((one.count for one in tabs if one.is_chosen), ""),
+        "last": _last(request, now),
+        "makes_new": connection is not None and connection.makes_opportunities,
+        "may_match": may(request, Ability.MATCH),
+    }
+
+
+def _card_alone(request: HttpRequest, record_pk: int, *, now: datetime) -> HttpResponse:
+    found = crm.opportunity_questions(limit=1, record_pk=record_pk).rows
+    card = _card(request, found[0], crm.connection()) if found else None
+    context = {"card": card, "may_match": may(request, Ability.MATCH), "now": now}
+    return render(request, "dashboard/opportunities/card.html", context)
+
+
+def _with_asked(request: HttpRequest, rows: Sequence[crm.QuestionRow]) -> list[crm.QuestionRow]:
+    """Put the subscription that the address names first, where it waits but is not on this page."""
+    record_pk = number(request.GET.get("record", ""))
+    if record_pk is None or any(row.record_pk == record_pk for row in rows):
+        return list(rows)
+    return [*crm.opportunity_questions(limit=1, record_pk=record_pk).rows, *rows]
+
+
+def _next_pk(rows: Sequence[crm.QuestionRow], chosen: crm.QuestionRow | None) -> int | None:
+    """Return which question a choice without scripts leads to."""
+    if chosen is None:
+        return None
+    place = list(rows).index(chosen)
+    return rows[place + 1].record_pk if place + 1 < len(rows) else None
+
+
 @requires(Ability.MATCH)
 @require_POST
 def create_choice(request: HttpRequest) -> HttpResponse:
     """Say which Opportunity a subscription belongs to; who was second is told so."""
-    record_pk = _posted(request)
+    record_pk, now = _posted(request), shared.now_of(request)
     told = request.POST.get("opportunity", "")
     try:
         if request.POST.get("again") == "1":
-            choices.look_again(record_pk, now=shared.now_of(request))
-            messages.success(request, "Salesforce is asked again. Load the page in a few seconds.")
-            return _back("")
+            choices.look_again(record_pk, now=now)
+            return _answer(request, Outcome.GONE, record_pk, done="Salesforce is asked again. It is back in seconds.")
         if not told:
-            messages.error(request, "No Opportunity was chosen.")
-            return _back(str(record_pk))
-        wanted = "" if told == NEW else told
-        choices.choose(record_pk, wanted, by=request.user.get_username(), now=shared.now_of(request))
+            return _answer(request, Outcome.STAYS, record_pk, refused="No Opportunity was chosen.")
+        choices.choose(record_pk, "" if told == NEW else told, by=request.user.get_username(), now=now)
     except choices.NotAsked as error:
-        messages.error(request, str(error))
+        return _answer(request, Outcome.GONE, record_pk, refused=str(error))
     except MalformedId:
-        messages.error(request, "This is not the id of an Opportunity; such an id begins with 006.")
-        return _back(str(record_pk))
-    return _back(request.POST.get("next", ""))
+        refused = "This is not the id of an Opportunity; such an id begins with 006."
+        return _answer(request, Outcome.STAYS, record_pk, refused=refused)
+    return _answer(request, Outcome.GONE, record_pk)
 
 
 @requires(Ability.MATCH)
@@ -141,20 +179,37 @@ def delete_choice(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         choices.undo(pk, by=request.user.get_username(), now=shared.now_of(request))
     except (choices.NotAsked, choices.NotUndone) as error:
-        messages.error(request, str(error))
-        return _back("")
-    messages.success(request, "Undone. The subscription waits for its Opportunity again.")
-    return _back(str(pk))
+        return _answer(request, Outcome.STAYS, 0, refused=str(error))
+    done = "Undone. The subscription waits for its Opportunity again."
+    return _answer(request, Outcome.BACK, pk, done=done)
+
+
+def _answer(
+    request: HttpRequest, outcome: Outcome, record_pk: int, *, refused: str = "", done: str = ""
+) -> HttpResponse:
+    """Answer a choice: a script with the parts that it changed, everybody else with the way back."""
+    if not parts.is_script(request):
+        following = request.POST.get("next", "") if outcome is Outcome.GONE else str(record_pk or "")
+        return parts.way_back(request, {"tab": "opportunities", "record": following}, refused=refused, done=done)
+    now = shared.now_of(request)
+    found = crm.opportunity_questions(limit=1, record_pk=record_pk).rows if outcome is Outcome.BACK else ()
+    return render(
+        request,
+        "dashboard/opportunities/answer.html",
+        {
+            **_standing(request, now=now),
+            "outcome": outcome.value,
+            "refused": refused,
+            "done": done,
+            "row": _line(request, found[0], is_chosen=False) if found else None,
+            "now": now,
+        },
+    )
 
 
 def _posted(request: HttpRequest) -> int:
     text = request.POST.get("record", "")
     return int(text) if text.isdigit() else 0
-
-
-def _back(record: str) -> HttpResponse:
-    query = {"tab": "opportunities", **({"record": record} if record.isdigit() else {})}
-    return redirect(f"{reverse('dashboard:unmatched')}?{urlencode(query)}")
 
 
 def _last(request: HttpRequest, now: datetime) -> tuple[int, str] | None:
@@ -168,16 +223,11 @@ def _last(request: HttpRequest, now: datetime) -> tuple[int, str] | None:
     return found.record_pk, f"{found.subscription_id} to {found.chosen_name}, {at}."
 
 
-def _chosen(request: HttpRequest, rows: Sequence[crm.QuestionRow]) -> crm.QuestionRow | None:
-    asked = request.GET.get("record", "")
-    return next((row for row in rows if str(row.record_pk) == asked), rows[0] if rows else None)
-
-
 def _who(request: HttpRequest, row: crm.QuestionRow) -> str:
     return shared.who(request, name=row.customer_name, email="", stripe_id=row.customer_id)
 
 
-def _line(request: HttpRequest, row: crm.QuestionRow, chosen: crm.QuestionRow | None) -> QuestionLine:
+def _line(request: HttpRequest, row: crm.QuestionRow, *, is_chosen: bool) -> QuestionLine:
     return QuestionLine(
         row.record_pk,
         _who(request, row),
@@ -187,15 +237,11 @@ def _line(request: HttpRequest, row: crm.QuestionRow, chosen: crm.QuestionRow | 
         row.currency,
         row.asked_at,
         row.words,
-        row is chosen,
+        is_chosen,
     )
 
 
-def _card(
-    request: HttpRequest, row: crm.QuestionRow, rows: Sequence[crm.QuestionRow], connection: crm.Connection | None
-) -> QuestionCard:
-    place = list(rows).index(row)
-    following = rows[place + 1] if place + 1 < len(rows) else None
+def _card(request: HttpRequest, row: crm.QuestionRow, connection: crm.Connection | None) -> QuestionCard:
     sees = shared.sees_people(request)
     arr = formats.money(shown(12 * row.mrr_micros), row.currency)
     lines = [_opportunity(one, at, row, arr, connection, sees=sees) for at, one in enumerate(row.candidates, start=1)]
@@ -225,8 +271,6 @@ def _card(
         row.words,
         row.text,
         tuple(lines),
-        following.record_pk if following else None,
-        place + 1,
         row.code,
     )
 
