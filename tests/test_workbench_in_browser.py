@@ -141,7 +141,7 @@ def test_twenty_customers_a_minute_from_the_keyboard_over_a_slow_line(page, inst
     for one in fake.records("MRR_Schedule__c"):
         written.setdefault(accounts[one["Account__c"]], []).append(one["Type__c"])
     assert {name.removesuffix(" Holding") for name in written} == {name.removesuffix(" Ltd") for name in matched}
-    assert all(sorted(types) == ["expansion", "new"] for types in written.values()), written
+    assert all(types == ["new", "expansion"] for types in written.values()), written
     print(f"{len(keys.presses)} decisions in {took:.1f} s")
 
 
@@ -179,6 +179,7 @@ def test_who_is_second_reads_who_was_first_and_goes_on(browser, install, browser
     name = ana.locator(f"#{theirs} .who").inner_text()
     assert ben.locator('#bench-rows tr[aria-selected="true"]').get_attribute("id") == theirs
 
+    ben.keyboard.press("5")  # no candidate has it, and the closed menus keep their digits to themselves
     ben.keyboard.press("2")
     ana.keyboard.press("Enter")
     ana.locator("#bench-foot").get_by_text(f"{name} to").wait_for()

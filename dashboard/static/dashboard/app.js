@@ -19,7 +19,7 @@
     try { localStorage.setItem(name, value); } catch (refused) { return; }
   }
   function isShown(element) {
-    return element.getClientRects().length > 0;
+    return element.checkVisibility();  // what a closed menu holds has a box, and is not to be seen
   }
   function clone(id) {
     return document.getElementById(id).content.cloneNode(true);
