@@ -18,7 +18,7 @@ from django.utils import timezone
 from billing import catch_up as catching
 from billing import examining
 from billing import selectors as billing
-from config import due, forgetting, pipeline, recounting, repricing, retention
+from config import departures, due, forgetting, pipeline, recounting, repricing, retention
 from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
 from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow
@@ -169,8 +169,10 @@ def beat() -> None:
 
 
 def keep_books() -> None:
-    """Seal what was posted, and take the nightly check of the ledger a little further while there is one to do."""
+    """Seal what was posted, watch the last closed month, and take the nightly check of the ledger a little further."""
     seals.seal_all(now=timezone.now())
+    if departures.watch(now=timezone.now()):
+        nudge("outbox")
     check.check_some(now=timezone.now(), seconds=CHECK_SECONDS)
 
 

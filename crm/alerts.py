@@ -1,4 +1,7 @@
-"""Alerts: tells those who look after the connection that it stopped, once for each stop, and that it goes on again."""
+"""Alerts: tells who looks after the connection that it stopped, and finance that a closed month is no longer as signed.
+
+Once for each stop or departure, and once that it is over.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,24 @@ def over(org_pk: int, kind: str, *, since: datetime, now: datetime) -> int:
     due_at = now + (SETTLED if kind == RESERVE else timedelta())
     text = "Nothing was lost; what waited is sent."
     return _owe(org_pk, kind, _OVER[kind], text, at=since, due_at=due_at, suffix=OVER)
+
+
+def departed(key: str, *, to: str, title: str, text: str, month: str, now: datetime) -> int:
+    """Owe finance one mail about a closed month; `key` names the change of state, `to` holds the addresses."""
+    if not to:
+        return 0
+    url = f"{settings.BASE_URL}/dashboard/close/{month}/"
+    row = Message(
+        channel=EMAIL,
+        topic=TOPIC,
+        dedupe_key=f"{TOPIC}:{EMAIL}:departure:{key}",
+        priority=Priority.URGENT,
+        due_at=now,
+        created_at=now,
+        body={"title": title, "text": text, "url": url, "to": to},
+    )
+    statements.insert_new([row])
+    return 1
 
 
 def _owe(org_pk: int, kind: str, title: str, text: str, *, at: datetime, due_at: datetime, suffix: str = "") -> int:

@@ -54,6 +54,10 @@ PAGES: tuple[tuple[str, tuple[Page, ...]], ...] = (
         ),
     ),
     (
+        "Books",
+        (Page("Close", "dashboard:close", "lock", Ability.SEE_FIGURES, "l"),),
+    ),
+    (
         "Operations",
         (
             Page("Salesforce sync", "dashboard:sync", "cloud-upload", Ability.SEE_FIGURES, "s"),

@@ -10,12 +10,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import selectors as billing
-from dashboard import status
+from dashboard import formats, status
 from dashboard.context import Badge, Frame, Liveness, SalesforceMode, company_name, nav_groups
 from dashboard.pages.shared import crm_pulse, inbox_pulse
 from dashboard.parts import Band
 from dashboard.roles import Ability, Role, abilities_of
 from mrr import selectors as mrr
+from mrr.engine.money import shown
 
 BEHIND_SECONDS = 60
 
@@ -32,6 +33,7 @@ def load_frame(request: HttpRequest) -> Frame:
         "dashboard:at_risk": Badge(waiting.at_risk),
         "dashboard:sync": Badge(waiting.parked, is_warning=True),
         "dashboard:events": Badge(inbox.parked, is_warning=True),
+        "dashboard:close": Badge(int(waiting.is_departed), is_warning=True),
     }
     modes: dict[str, SalesforceMode] = {"live": "live", "shadow": "shadow", "held": "held"}
     mode = modes.get(waiting.mode, "none")
@@ -54,6 +56,8 @@ def load_frame(request: HttpRequest) -> Frame:
     bands += status.not_said(status.bands(inbox, waiting, now=now, is_test=is_test), bands)
     if waiting.is_reopening_asked:
         bands[:0] = _reopening_band()  # before all others of its kind: only two are shown
+    if waiting.is_departed:
+        bands += _departure_band()
     if is_test:
         bands.append(_test_band(request))
     return Frame(
@@ -88,6 +92,28 @@ def _reopening_band() -> list[Band]:
             f"{asked.asked_by} asks to reopen {asked.month:%B %Y}.",
             f"Since {since}. Another person of the role finance or admin must agree; if nobody else is in finance, "
             f"it may be done alone from {asked.alone_at:%-d %b, %H:%M} UTC on.",
+            "Show it",
+            f"{reverse('dashboard:close_month', args=[f'{asked.month:%Y-%m}'])}#reopening",
+        )
+    ]
+
+
+def _departure_band() -> list[Band]:
+    """Tell everybody that the last closed month is no longer what somebody signed."""
+    found = mrr.departed()
+    if found is None:
+        return []
+    month = formats.month(found.month, long=True)
+    signed, restated = shown(found.signed_micros), shown(found.restated_micros)
+    change = formats.money(restated - signed, found.currency, signed=True)
+    return [
+        Band(
+            "warn",
+            "lock",
+            f"{month} is no longer what was signed.",
+            f"{formats.money(signed, found.currency)} was signed; with what was learned since it is {change}.",
+            "What was learned",
+            f"{reverse('dashboard:close_month', args=[f'{found.month:%Y-%m}'])}#learned",
         )
     ]
 

@@ -21,7 +21,7 @@ class Role(StrEnum):
 
 
 class Ability(StrEnum):
-    """What a route asks for. Who maps does not close; who connects does neither."""
+    """What a route asks for. Who maps does not close; who connects does neither, but may agree to a reopening."""
 
     SEE_FIGURES = "see_figures"
     SEE_PEOPLE = "see_people"
@@ -30,6 +30,7 @@ class Ability(StrEnum):
     MATCH = "match"
     RETRY = "retry"
     CLOSE = "close"
+    REOPEN = "reopen"
     IMPORT = "import"
     CONNECT = "connect"
     MANAGE_USERS = "manage_users"
@@ -57,6 +58,7 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
             Ability.EXPORT,
             Ability.ANNOTATE,
             Ability.CLOSE,
+            Ability.REOPEN,
             Ability.IMPORT,
         }
     ),
@@ -66,6 +68,7 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
             Ability.SEE_PEOPLE,
             Ability.EXPORT,
             Ability.ANNOTATE,
+            Ability.REOPEN,
             Ability.RETRY,
             Ability.CONNECT,
             Ability.MANAGE_USERS,

@@ -6,6 +6,8 @@ from django.urls import URLPattern, path
 
 from dashboard.pages import (
     at_risk,
+    close,
+    close_month,
     cohorts,
     customer,
     customers,
@@ -67,6 +69,12 @@ urlpatterns: list[URLPattern] = [
     path("sync/shadow/", going_live.go_shadow, name="sync_shadow"),
     path("sync/holds/", going_live.hold, name="sync_hold"),
     path("sync/holds/release/", going_live.release, name="sync_release"),
+    path("close/", close.close, name="close"),
+    path("close/rule/", close.rule, name="close_rule"),
+    path("close/<str:month>/", close_month.month, name="close_month"),
+    path("close/<str:month>/findings/", close_month.open_findings, name="close_findings"),
+    path("close/<str:month>/sign/", close_month.sign, name="close_sign"),
+    path("close/<str:month>/reopening/", close_month.reopening, name="close_reopening"),
     path("events/", events.events, name="events"),
     path("events/<str:event_id>/", events.event, name="event"),
     path("events/<str:event_id>/process/", events.process, name="event_process"),

@@ -7,12 +7,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Min, Q, Sum
+from django.db.models import Min, Sum
 
 from billing import selectors as billing
 from mrr import books, digests, fx, people, policies, seals, selectors
-from mrr.models import ActionKind, BookAction, BookState, CustomerBalance, LedgerEntry
-from mrr.selectors.closing import NOTICE
+from mrr.models import ActionKind, BookAction, CustomerBalance, LedgerEntry
+from mrr.selectors.closing import NOTICE, booked_in
 from mrr.selectors.scope import day_start, month_after
 
 PARTS = ("opening", "new", "expansion", "reactivation", "contraction", "churn", "adjustment", "fx", "closing")
@@ -26,21 +26,25 @@ class Refused(Exception):
         self.code = code
 
 
-def close(month: date, *, user: Any, now: datetime) -> BookAction:
+def close(month: date, *, user: Any, now: datetime, note: str = "", seen: str = "") -> BookAction:
     """Close a month (its first day) and return the row that says so; raises Refused.
 
     From now on nothing is booked in it: what is learned later goes to the first open month. Nobody posts meanwhile.
+    `seen` is the hash of the month's entries that the user looked at and signs: with another one by now it is refused.
     """
     _require_keeper(user)
-    _refuse_if_not_over(month, now)
     with transaction.atomic():
         state = books.hold()
-        _refuse_if_out_of_order(month, state)
-        _refuse_while_something_waits(month, now)
+        for refused in obstacles(month, closed=state.closed_through, now=now):
+            raise refused
         seals.seal_all(now=now, is_patient=True)
         count, digest = digests.of_booked(booked_rows(month))
+        if seen and seen != digest:
+            raise Refused(
+                "changed", f"Entries were booked in {month:%Y-%m} since you looked. Look at it again, then sign."
+            )
         rates = fx.freeze(month, now=now)
-        action = _write(
+        closing = _with_reason(
             BookAction(
                 kind=ActionKind.CLOSED,
                 month=month,
@@ -51,20 +55,32 @@ def close(month: date, *, user: Any, now: datetime) -> BookAction:
                 entries=count,
                 entries_digest=digest,
                 figures=list(figures(month)),
-                notes={"rates_sha256": digests.of_value(rates), **_notes()},
-            )
+                notes={"rates_sha256": digests.of_value(rates), **noted()},
+            ),
+            note,
         )
+        action = _write(closing)
         state.closed_through = month
         state.save(update_fields=["closed_through"])
         seals.seal_all(now=now, is_patient=True)
     return action
 
 
-def reopen(month: date, *, user: Any, reason: str, now: datetime, code: str = "", code_of: Any = None) -> BookAction:
+def reopen(
+    month: date,
+    *,
+    user: Any,
+    reason: str,
+    now: datetime,
+    code: str = "",
+    code_of: Any = None,
+    grants: int | None = None,
+) -> BookAction:
     """Ask to reopen the last closed month, or grant what somebody else asked; returns the row that says which.
 
     Who asks does not grant it. Where nobody else is in finance the asker has two ways: a one-time code of an admin
-    (`code`, `code_of`), or to call again when the request has stood for 24 hours, shown to all. Raises Refused.
+    (`code`, `code_of`), or to call again when the request has stood for 24 hours, shown to all. `grants` is the number
+    of the request that the user saw, 0 when there was none: with another one by now it is refused. Raises Refused.
     """
     _require_keeper(user)
     with transaction.atomic():
@@ -75,6 +91,9 @@ def reopen(month: date, *, user: Any, reason: str, now: datetime, code: str = ""
             last = f"{state.closed_through:%Y-%m}"
             raise Refused("not_last", f"Of the closed months only the last one, {last}, can be reopened.")
         asked = BookAction.objects.order_by("-number")[:1].get()
+        waiting = asked.number if asked.kind == ActionKind.REOPEN_ASKED else 0
+        if grants is not None and grants != waiting:
+            raise Refused("answered", "Somebody was first: what you answered stands otherwise by now. Look again.")
         if asked.kind != ActionKind.REOPEN_ASKED:
             if not reason.strip():
                 raise Refused("no_reason", "Say why the month is to be reopened: --reason TEXT.")
@@ -98,9 +117,8 @@ def reopen(month: date, *, user: Any, reason: str, now: datetime, code: str = ""
     return action
 
 
-def first_open_month() -> date | None:
-    """Return the month that is to be closed next: after the last closed one, or that of the first entry."""
-    closed = books.closed_through()
+def first_open_month(closed: date | None) -> date | None:
+    """Return the month that is to be closed next: after the last `closed` one, or that of the first entry."""
     if closed is not None:
         return month_after(closed)
     first = LedgerEntry.objects.aggregate(at=Min("effective_at"))["at"]
@@ -108,17 +126,25 @@ def first_open_month() -> date | None:
 
 
 def booked_rows(month: date) -> Iterator[tuple[str, str]]:
-    """Yield (key, hash) of every entry booked in a month, reversals too, in the order of their rows.
+    """Yield (key, hash) of every entry booked in a month, reversals too, in the order of their rows."""
+    yield from booked_in(month).order_by("pk").values_list("key", "digest").iterator(chunk_size=2_000)
 
-    They are looked for where they must be: among those effective around the month and among the late ones.
+
+def would_sign(month: date) -> tuple[int, str]:
+    """Return how many entries are booked in a month, and the hash of them that a close would keep now."""
+    return digests.of_booked(booked_rows(month))
+
+
+def obstacles(month: date, *, closed: date | None, now: datetime, waiting: int | None = None) -> Iterator[Refused]:
+    """Yield whatever keeps a month from being closed now, the first to be mended first.
+
+    `closed` is the last closed month; `waiting` says how many events wait, where the caller has counted them.
     """
-    margin = timedelta(days=2)  # the reporting zone may have been another one when they were booked
-    rows = LedgerEntry.objects.filter(
-        Q(effective_at__gte=day_start(month) - margin, effective_at__lt=day_start(month_after(month)) + margin)
-        | Q(backdated_from__isnull=False),
-        book_month=month,
-    )
-    yield from rows.order_by("pk").values_list("key", "digest").iterator(chunk_size=2_000)
+    settled = day_start(month_after(month)) + timedelta(seconds=policies.current().grouping_seconds)
+    yield from _not_over(month, settled, now)
+    yield from _out_of_order(month, closed)
+    yield from _events(waiting)
+    yield from _by_the_clock(settled, now)
 
 
 def figures(month: date) -> Iterator[dict[str, Any]]:
@@ -168,42 +194,44 @@ def _require_keeper(user: Any) -> None:
         raise Refused("role", f"{user.get_username()} has neither the role finance nor admin.")
 
 
-def _refuse_if_not_over(month: date, now: datetime) -> None:
+def _not_over(month: date, settled: datetime, now: datetime) -> Iterator[Refused]:
     over = day_start(month_after(month))
-    settled = over + timedelta(seconds=policies.current().grouping_seconds)
     if now < over:
-        raise Refused("not_over", f"{month:%Y-%m} has not ended; it ends at {over:%Y-%m-%d %H:%M %Z}.")
-    if now < settled:
-        raise Refused(
+        yield Refused("not_over", f"{month:%Y-%m} has not ended; it ends at {over:%Y-%m-%d %H:%M %Z}.")
+    elif now < settled:
+        yield Refused(
             "grouping",
             f"What happened at the end of {month:%Y-%m} may still be joined by what follows it: "
             f"wait until {settled:%Y-%m-%d %H:%M %Z}.",
         )
 
 
-def _refuse_if_out_of_order(month: date, state: BookState) -> None:
-    if state.closed_through is not None and month <= state.closed_through:
-        raise Refused("closed", f"{month:%Y-%m} is closed already.")
-    first = first_open_month()
+def _out_of_order(month: date, closed: date | None) -> Iterator[Refused]:
+    if closed is not None and month <= closed:
+        yield Refused("closed", f"{month:%Y-%m} is closed already.")
+        return
+    first = first_open_month(closed)
     if first is not None and month > first:
-        raise Refused("order", f"Months are closed in order: close {first:%Y-%m} first.")
+        yield Refused("order", f"Months are closed in order: close {first:%Y-%m} first.")
     if first is not None and month < first:
-        raise Refused("empty", f"The ledger begins with {first:%Y-%m}: there is nothing before it to close.")
+        yield Refused("empty", f"The ledger begins with {first:%Y-%m}: there is nothing before it to close.")
 
 
-def _refuse_while_something_waits(month: date, now: datetime) -> None:
-    waiting = billing.unprocessed_counts(billing.live_source_pks()).waiting
-    if waiting:
-        raise Refused("waiting", f"{waiting} events are received and not processed yet. Run drain, or try again soon.")
-    over = day_start(month_after(month)) + timedelta(seconds=policies.current().grouping_seconds)
-    due = CustomerBalance.objects.filter(clock_at__lte=min(over, now), source_id__in=billing.live_source_pks())
+def _events(waiting: int | None) -> Iterator[Refused]:
+    count = billing.unprocessed_counts(billing.live_source_pks()).waiting if waiting is None else waiting
+    if count:
+        yield Refused("waiting", f"{count} events are received and not processed yet. Run drain, or try again soon.")
+
+
+def _by_the_clock(settled: datetime, now: datetime) -> Iterator[Refused]:
+    due = CustomerBalance.objects.filter(clock_at__lte=min(settled, now), source__livemode=True)
     late = due.values("customer_id").distinct().count()
     if late:
-        raise Refused("clock", f"{late} customers' MRR changed by the clock and is not posted yet. Run drain.")
+        yield Refused("clock", f"{late} customers' MRR changed by the clock and is not posted yet. Run drain.")
 
 
-def _notes() -> dict[str, int]:
-    """What does not stand in the way of a close, and should be known: parked events, items without a known price."""
+def noted() -> dict[str, int]:
+    """Return what does not stand in the way of a close and should be known: parked events, items without a price."""
     live = billing.live_source_pks()
     parked = billing.unprocessed_counts(live).parked
     unpriced = CustomerBalance.objects.filter(source_id__in=live).aggregate(count=Sum("incomplete_items"))["count"] or 0

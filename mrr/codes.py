@@ -116,6 +116,16 @@ BOOKS: Final[Help] = {
         "A discount ended or a cutoff passed, and its entry is not posted yet.",
         "Wait a minute, or run drain.",
     ),
+    "changed": (
+        "Something was booked since you looked",
+        "Entries were booked in the month after the page with its hash was made, so that is no longer what you saw.",
+        "Look at the month again and sign what it shows now.",
+    ),
+    "answered": (
+        "Somebody was first",
+        "The request to reopen was made, answered or withdrawn by a close after your page was made.",
+        "Look at the month again; its page says how the request stands.",
+    ),
     "not_last": (
         "Not the last closed month",
         "Months are reopened backwards, the last closed one first.",

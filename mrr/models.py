@@ -483,6 +483,37 @@ class BookAction(models.Model):
         return f"{self.month:%Y-%m} {self.get_kind_display().lower()}"
 
 
+class DepartureRule(models.Model):
+    """One row: by how much the last closed month may depart from what was signed before people are told, and who is.
+
+    Both must be exceeded: a share of the signed MRR, and an amount of the reporting currency.
+    """
+
+    basis_points = models.PositiveIntegerField(default=50, help_text="hundredths of a percent of the signed MRR")
+    minor = models.PositiveBigIntegerField(default=5_000, help_text="minor units of the reporting currency")
+    addresses = models.CharField(max_length=500, blank=True, help_text="who gets the mail, separated by commas")
+
+    def __str__(self) -> str:
+        return f"{self.basis_points} basis points and {self.minor}"
+
+
+class Departure(models.Model):
+    """From when the last closed month departed from what was signed, or did no longer. Rows are added, never changed.
+
+    A row is a change of state: the newest says how it stands.
+    """
+
+    close = models.ForeignKey(BookAction, on_delete=models.PROTECT, related_name="departures")
+    at = models.DateTimeField()
+    departs = models.BooleanField()
+    currency = models.CharField(max_length=3)
+    signed_micros = models.BigIntegerField(help_text="closing MRR as closed")
+    restated_micros = models.BigIntegerField(help_text="closing MRR as known then")
+
+    def __str__(self) -> str:
+        return f"{self.close.month:%Y-%m} {'departs' if self.departs else 'is within tolerance'}"
+
+
 class CheckRun(models.Model):
     """One run of the nightly check, done in slices: where it stands and what it found."""
 

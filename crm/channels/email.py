@@ -1,4 +1,4 @@
-"""The e-mail channel: carries the alerts to whom the connection names."""
+"""The e-mail channel: carries alerts to whom they name, else to whom the connection does."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class EmailChannel:
         from crm.channels.salesforce import current_org
 
         org = current_org()
-        to = [one.strip() for one in (org.alert_email if org else "").split(",") if one.strip()]
+        alerted = org.alert_email if org else ""
         outcomes: dict[int, Outcome] = {}
         for row in parcel.rows:
+            to = [one.strip() for one in row.body.get("to", alerted).split(",") if one.strip()]
             if not to:
                 outcomes[row.ref] = Dropped("no_receiver", "No address for alerts is set any more.")
                 continue

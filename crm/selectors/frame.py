@@ -25,7 +25,8 @@ class CrmPulse:
     `mode` is live or shadow, and held while all writes are.
 
     `is_reopening_asked`: somebody wants a closed month open again (mrr.reopening_asked says who); it is read here along
-    with the rest, since every page must tell. So is `is_incomplete`: an item's price is not known. `policy_version` is
+    with the rest, since every page must tell. So is `is_departed`: the last closed month is no longer what was signed
+    (mrr.departed says by how much). So is `is_incomplete`: an item's price is not known. `policy_version` is
     None while Salesforce is not connected.
     """
 
@@ -37,10 +38,11 @@ class CrmPulse:
     is_reopening_asked: bool = False
     policy_version: int | None = None
     is_incomplete: bool = False
+    is_departed: bool = False
 
 
 def pulse() -> CrmPulse:
-    """Return the pulse for the frame of every page: one query, four while Salesforce is not connected."""
+    """Return the pulse for the frame of every page: one query, two while Salesforce is not connected."""
     counts = {
         "unmatched": counted(Unmatched.objects.filter(ignored_because="")),
         "at_risk": counted(CustomerRisk.objects.filter(customer__source__livemode=True)),
@@ -48,16 +50,14 @@ def pulse() -> CrmPulse:
     }
     org = SalesforceOrg.objects.order_by("pk").annotate(**{name: Subquery(rows) for name, rows in counts.items()})
     org = org.annotate(asked=Exists(mrr.waiting_reopening()), policy=Subquery(mrr.newest_policy()))
-    org = org.annotate(lacks=Exists(mrr.incomplete_balances()))
+    org = org.annotate(lacks=Exists(mrr.incomplete_balances()), departed=Exists(mrr.waiting_departure()))
     found: Any = org.values_list(
-        "unmatched", "at_risk", "parked", "mode", "error", "asked", "policy", "held_since", "lacks"
+        "unmatched", "at_risk", "parked", "mode", "error", "asked", "policy", "held_since", "lacks", "departed"
     ).first()
     if found is not None:
-        unmatched, at_risk, parked, mode, error, asked, policy, held_since, lacks = found
+        unmatched, at_risk, parked, mode, error, asked, policy, held_since, lacks, departed = found
         mode, policy = "held" if held_since else mode, policy or mrr.FIRST_POLICY
-        return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy, lacks)
-    return CrmPulse(
-        unmatched=Unmatched.objects.filter(ignored_because="").count(),
-        is_reopening_asked=mrr.waiting_reopening().exists(),
-        is_incomplete=mrr.incomplete_balances().exists(),
-    )
+        return CrmPulse(unmatched or 0, at_risk or 0, parked or 0, mode, error, asked, policy, lacks, departed)
+    alone: Any = mrr.marks().annotate(unmatched=Subquery(counts["unmatched"]))
+    unmatched, asked, lacks, departed = alone.values_list("unmatched", "asked", "lacks", "departed").get()
+    return CrmPulse(unmatched or 0, is_reopening_asked=asked, is_incomplete=lacks, is_departed=departed)

@@ -67,7 +67,7 @@ def movements(request: HttpRequest) -> HttpResponseBase:
         first, period.last, today=day, currency=scope.native, sources=scope.sources, rates=scope.rates
     ).months
     in_period = [month for month in months if month.month >= period.first]
-    rows, pager = _entries(request, chosen, now)
+    rows, pager = listed(request, chosen, now)
     others = scope.is_consolidated and any(row.currency != scope.currency for row in rows)
     whole = monthly.span(in_period, has_fx=scope.is_consolidated)
     count, minor = _total(chosen, scope, whole)
@@ -139,7 +139,7 @@ def _total(chosen: mrr.MovementFilter, scope: Scope, whole: monthly.Span) -> tup
     return count, shared.minor(micros)
 
 
-def _entries(request: HttpRequest, chosen: mrr.MovementFilter, now: datetime) -> tuple[list[mrr.Movement], Pager]:
+def listed(request: HttpRequest, chosen: mrr.MovementFilter, now: datetime) -> tuple[list[mrr.Movement], Pager]:
     """Return a page of entries, newest first, and the way to its neighbours."""
     after, before = (_place(request.GET.get(name, "")) for name in ("after", "before"))
     if after is None and before is None:
@@ -215,7 +215,7 @@ def _export(
         kind,
         name=f"movements-{period.first:%Y-%m}-{period.last:%Y-%m}-{scope.currency}",
         columns=(*COLUMNS, *CONVERTED) if scope.is_consolidated else COLUMNS,
-        rows=(_exported(row, scope) for row in _all(chosen)),
+        rows=(_exported(row, scope) for row in every(chosen)),
         about=about,
         zone=shared.zone(),
     )
@@ -228,7 +228,8 @@ def _exported(row: mrr.Movement, scope: Scope) -> Sequence[exports.Cell]:
     return (*cells(row), scope.currency, mrr.converted_movements([row], scope.rates)[row.key])
 
 
-def _all(chosen: mrr.MovementFilter) -> Iterator[mrr.Movement]:
+def every(chosen: mrr.MovementFilter) -> Iterator[mrr.Movement]:
+    """Yield all entries of a filter, oldest first, a chunk at a time."""
     after: mrr.Place | None = None
     while True:
         found = mrr.movements(chosen, limit=EXPORT_CHUNK, after=after)

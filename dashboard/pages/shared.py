@@ -55,7 +55,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose figures a page shows: of all live sources or of one by name, in one currency.
+    """Whose figures a page shows: of all live sources or of one by name (`slugs` are their names), in one currency.
 
     `is_consolidated`: they are of all currencies, converted to `currency`; otherwise of that one alone.
     """
@@ -69,6 +69,7 @@ class Scope:
     source_choices: tuple[Choice, ...]
     is_consolidated: bool = False
     rates: mrr.Conversion | None = None
+    slugs: tuple[str, ...] = ()
 
     @property
     def native(self) -> str | None:
@@ -166,6 +167,7 @@ def read_scope(request: HttpRequest, *, consolidates: bool = False) -> Scope:
         sources,
         is_consolidated,
         rates,
+        tuple(source.slug for source in known if source.pk in pks),
     )
 
 

@@ -11,15 +11,26 @@ from mrr.selectors.behind import Share, Shares, balance_shares, cohort_shares, s
 from mrr.selectors.clock import due_by_the_clock
 from mrr.selectors.closing import (
     Asked,
+    BookedPart,
+    BookStep,
     Carried,
     ClosedMonth,
+    Departed,
+    Learned,
     Restated,
     Restatement,
+    book_steps,
+    booked_part,
     carried,
+    closed_month,
     closed_months,
     closed_through,
+    departed,
+    learned,
+    marks,
     reopening_asked,
     restatements,
+    waiting_departure,
     waiting_reopening,
 )
 from mrr.selectors.customer_list import (
@@ -32,7 +43,18 @@ from mrr.selectors.customer_list import (
     paying_customers,
 )
 from mrr.selectors.heat_map import Cohorts, cohorts
-from mrr.selectors.months import Basis, Customers, Month, Series, View, currencies, parts_shown, series
+from mrr.selectors.months import (
+    Basis,
+    BothBases,
+    Customers,
+    Month,
+    Series,
+    View,
+    both_bases,
+    currencies,
+    parts_shown,
+    series,
+)
 from mrr.selectors.policy import FIRST_POLICY, newest_policy, policy_version
 from mrr.selectors.proof import Proof, incomplete_balances, proof
 from mrr.selectors.reporting import (
@@ -85,6 +107,9 @@ __all__ = [
     "Average",
     "Balance",
     "Basis",
+    "BookStep",
+    "BookedPart",
+    "BothBases",
     "Carried",
     "Cell",
     "ClosedMonth",
@@ -99,10 +124,12 @@ __all__ = [
     "CustomerPlace",
     "CustomerRow",
     "Customers",
+    "Departed",
     "Gap",
     "Kept",
     "KeptPart",
     "KeptPeriod",
+    "Learned",
     "Line",
     "Lost",
     "Measure",
@@ -127,7 +154,11 @@ __all__ = [
     "balance_parts",
     "balance_shares",
     "balances",
+    "book_steps",
+    "booked_part",
+    "both_bases",
     "carried",
+    "closed_month",
     "closed_months",
     "closed_through",
     "cohort_shares",
@@ -139,6 +170,7 @@ __all__ = [
     "currencies",
     "customers",
     "day_start",
+    "departed",
     "due_by_the_clock",
     "exchange",
     "first_of",
@@ -146,7 +178,9 @@ __all__ = [
     "incomplete_balances",
     "is_voluntary",
     "latest_movements",
+    "learned",
     "lost",
+    "marks",
     "movement",
     "movement_totals",
     "movements",
@@ -171,5 +205,6 @@ __all__ = [
     "standing",
     "steps_of",
     "tenure",
+    "waiting_departure",
     "waiting_reopening",
 ]

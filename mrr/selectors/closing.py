@@ -1,4 +1,4 @@
-"""Which months are closed, who asks to reopen one, and what was learned about closed months since."""
+"""Which months are closed, what is booked in them, who did what with them, and what was learned about them since."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import TruncMonth
 
-from mrr.models import ActionKind, BookAction, BookState, LedgerEntry
+from mrr.models import ActionKind, BookAction, BookState, Departure, LedgerEntry
+from mrr.selectors.proof import incomplete_balances
+from mrr.selectors.schedule import Movement, as_movements
 from mrr.selectors.scope import day_start, month_after, reporting_zone, sources_or_live
 
 NOTICE: Final = timedelta(hours=24)
+ADJUSTMENT: Final = "adjustment"
+ZONE_MARGIN: Final = timedelta(days=2)  # the reporting zone may have been another one when they were booked
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Asked:
     asked_by: str
     asked_at: datetime
     reason: str
+    number: int = 0
 
     @property
     def alone_at(self) -> datetime:
@@ -89,19 +95,77 @@ class Carried:
     micros: int
 
 
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """The last closed month, whose closing MRR is by now another than was signed, and since when people know."""
+
+    month: date
+    currency: str
+    signed_micros: int
+    restated_micros: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BookStep:
+    """One thing done with a month: closed, asked to be reopened or reopened; by whom, when, why and in which manner."""
+
+    number: int
+    kind: str
+    month: date
+    made_by: str
+    made_at: datetime
+    reason: str
+    manner: str
+    seconded_by: str
+    policy_version: int | None
+    entries: int | None
+    entries_digest: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class BookedPart:
+    """The entries behind one part of a month as closed: so many of them as were asked for, and what all come to."""
+
+    movements: tuple[Movement, ...]
+    count: int
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was learned about a closed month since: how many entries, what they come to."""
+
+    month: date
+    currency: str
+    entries: int
+    micros: int
+
+
 def closed_through() -> date | None:
     """Return the first day of the last closed month, None when nothing is closed."""
     return BookState.objects.values_list("closed_through", flat=True).first()
 
 
-def closed_months() -> list[ClosedMonth]:
-    """Return every close there was, the newest first; a month that was reopened and closed again stands twice."""
-    through = closed_through()
+def closed_month(month: date) -> ClosedMonth | None:
+    """Return the close of a month that is in force."""
+    return next((row for row in closed_months(month=month) if not row.is_open_again), None)
+
+
+def closed_months(*, month: date | None = None) -> list[ClosedMonth]:
+    """Return every close there was, or those of a month, the newest first.
+
+    A month that was reopened and closed again stands twice.
+    """
     rows = BookAction.objects.filter(kind=ActionKind.CLOSED).select_related("made_by", "seal").order_by("-number")
+    rows = rows.annotate(through=Subquery(BookState.objects.values("closed_through")[:1]))
+    if month is not None:
+        rows = rows.filter(month=month)
     found: list[ClosedMonth] = []
     seen: set[date] = set()
     for row in rows:
-        is_in_force = row.month not in seen and through is not None and row.month <= through
+        is_in_force = row.month not in seen and row.through is not None and row.month <= row.through
         seen.add(row.month)
         assert row.seal is not None
         found.append(
@@ -124,6 +188,68 @@ def closed_months() -> list[ClosedMonth]:
     return found
 
 
+def book_steps(*, limit: int, month: date | None = None) -> list[BookStep]:
+    """Return what was done with months, or with one, the newest first."""
+    rows = BookAction.objects.order_by("-number")
+    if month is not None:
+        rows = rows.filter(month=month)
+    columns = "number kind month made_by__username made_at reason manner seconded_by__username policy_version entries"
+    found = rows.values_list(*columns.split(), "entries_digest", "digest")[:limit]
+    return [BookStep(*[*row[:7], row[7] or "", *row[8:]]) for row in found]
+
+
+def booked_in(month: date) -> QuerySet[LedgerEntry]:
+    """Return all entries booked in a month, reversals too.
+
+    They are looked for where they must be: among those effective around the month and among the late ones.
+    """
+    first, end = day_start(month) - ZONE_MARGIN, day_start(month_after(month)) + ZONE_MARGIN
+    near = Q(effective_at__gte=first, effective_at__lt=end)
+    return LedgerEntry.objects.filter(near | Q(backdated_from__isnull=False), book_month=month)
+
+
+def booked_part(
+    month: date, part: str, *, currency: str, limit: int, sources: Sequence[int] | None = None
+) -> BookedPart:
+    """Return the entries behind a part of a month as closed, oldest first: a type of movement, opening or adjustment.
+
+    A reversal stands under the type that it takes back. What was taken back in the very same month never was.
+    """
+    rows = booked_in(month).filter(source_id__in=sources_or_live(sources), currency=currency)
+    rows = rows.exclude(reverses__book_month=month).exclude(reversed_by__book_month=month)
+    if part == ADJUSTMENT:
+        rows = rows.filter(backdated_from__isnull=False)
+    else:
+        rows = rows.filter(Q(type=part) | Q(reverses__type=part), backdated_from__isnull=True)
+    total = rows.aggregate(count=Count("pk"), micros=Sum("amount_micros"))
+    found = as_movements(rows.order_by("effective_at", "pk")[:limit])
+    return BookedPart(tuple(found), total["count"], total["micros"] or 0)
+
+
+def learned(*, sources: Sequence[int] | None = None) -> list[Learned]:
+    """Return what was learned about closed months after their close, by month and currency, the newest month first."""
+    rows = LedgerEntry.objects.filter(source_id__in=sources_or_live(sources), backdated_from__isnull=False)
+    by_month = (
+        rows.annotate(month=TruncMonth("effective_at", tzinfo=reporting_zone()))
+        .values_list("month", "currency")
+        .annotate(count=Count("pk"), micros=Sum("amount_micros"))
+        .order_by("-month", "currency")
+    )
+    return [Learned(at.date(), *rest) for at, *rest in by_month]
+
+
+def marks() -> QuerySet[BookState]:
+    """Return the one row that says what every page must tell of the books, for a selector to ask more within it.
+
+    `asked`: somebody wants a month open again; `departed`: the last one is not as signed; `lacks`: prices are unknown.
+    """
+    return BookState.objects.annotate(
+        asked=Exists(waiting_reopening()),
+        departed=Exists(waiting_departure()),
+        lacks=Exists(incomplete_balances()),
+    )
+
+
 def waiting_reopening() -> QuerySet[BookAction]:
     """Return the request that waits for a second person, if there is one: to be asked for inside another query."""
     newer = BookAction.objects.filter(number__gt=OuterRef("number"))
@@ -132,8 +258,23 @@ def waiting_reopening() -> QuerySet[BookAction]:
 
 def reopening_asked() -> Asked | None:
     """Return the request to reopen the last closed month that waits for a second person: one query."""
-    found = waiting_reopening().values_list("month", "made_by__username", "made_at", "reason").first()
+    found = waiting_reopening().values_list("month", "made_by__username", "made_at", "reason", "number").first()
     return Asked(*found) if found else None
+
+
+def waiting_departure() -> QuerySet[Departure]:
+    """Return the departure of the last closed month, if people are to know of it: to be asked for in another query."""
+    newer = Departure.objects.filter(pk__gt=OuterRef("pk"))
+    later = BookAction.objects.filter(number__gt=OuterRef("close__number"), kind=ActionKind.CLOSED)
+    last = BookState.objects.filter(closed_through=OuterRef("close__month"))
+    return Departure.objects.filter(~Exists(newer), ~Exists(later), Exists(last), departs=True)
+
+
+def departed() -> Departed | None:
+    """Return how far the last closed month is from what was signed, where that is more than is tolerated: one query."""
+    columns = ("close__month", "currency", "signed_micros", "restated_micros", "at")
+    found = waiting_departure().values_list(*columns).first()
+    return Departed(*found) if found else None
 
 
 def restatements(month: date, *, sources: Sequence[int] | None = None) -> Restatement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -157,22 +157,59 @@ def series(
         )
         rows = [_consolidated(row, view, is_running=row.month == today.replace(day=1)) for row in found]
         return Series(rates.reporting, view, basis, tuple(rows))
-    sums = _month_sums(kept, currency, last)
+    sums = _sums(MonthRollup, kept, last, currency).get(currency, {})
     if basis is Basis.CLOSED:
-        _book(sums, kept, currency, last)
+        _book(sums, _sums(BookRollup, kept, last, currency).get(currency, {}))
+    return Series(currency, view, basis, tuple(_months(sums, first, last, today=today, view=view, currency=currency)))
+
+
+@dataclass(frozen=True, slots=True)
+class BothBases:
+    """One month of one currency twice: as it was booked, and as it is known now."""
+
+    currency: str
+    closed: Month
+    restated: Month
+
+    @property
+    def learned_micros(self) -> int:
+        """What was learned since about the month and those before it: the difference of the closings."""
+        return self.restated.closing_micros - self.closed.closing_micros
+
+
+def both_bases(
+    first: date, last: date, *, today: date, sources: Sequence[int] | None = None
+) -> dict[date, list[BothBases]]:
+    """Return the months in both bases, each currency by itself, the reporting currency first. Two queries."""
+    kept = sources_or_live(sources)
+    restated, booked = _sums(MonthRollup, kept, last), _sums(BookRollup, kept, last)
+    found: dict[date, list[BothBases]] = {month: [] for month in months_from(first, last)}
+    for currency in sorted(restated, key=lambda code: (code != settings.REPORTING_CURRENCY, code)):
+        sums = {month: cell.copy() for month, cell in restated[currency].items()}
+        _book(sums, booked.get(currency, {}))
+        both = [
+            _months(one, first, last, today=today, view=View.EVENT, currency=currency)
+            for one in (sums, restated[currency])
+        ]
+        for as_closed, as_restated in zip(*both, strict=True):
+            found[as_closed.month].append(BothBases(currency, as_closed, as_restated))
+    return found
+
+
+def _months(
+    sums: Mapping[date, _Sums], first: date, last: date, *, today: date, view: View, currency: str
+) -> Iterator[Month]:
     micros = customers = 0
     for month, cell in sums.items():
         if month < first:
             micros += cell.change
             customers += cell.customers_change
-    months: list[Month] = []
     for month in months_from(first, last):
         cell = sums.get(month, _NOTHING)
         is_running = month == today.replace(day=1)
-        months.append(_month(month, cell, micros, customers, view, currency=currency, is_running=is_running))
+        yield _month(month, cell, micros, customers, view, currency=currency, is_running=is_running)
         micros += cell.change
         customers += cell.customers_change
-    return Series(currency, view, basis, tuple(months))
 
 
 @dataclass(slots=True)
@@ -180,7 +217,6 @@ class _Sums:
     """One month of all asked sources, as it is added up."""
 
     figures: dict[str, int] = field(default_factory=dict)
-    adjustment: int = 0
 
     def __getitem__(self, name: str) -> int:
         return self.figures.get(name, 0)
@@ -188,9 +224,12 @@ class _Sums:
     def add(self, name: str, amount: int) -> None:
         self.figures[name] = self[name] + amount
 
+    def copy(self) -> _Sums:
+        return _Sums(dict(self.figures))
+
     @property
     def change(self) -> int:
-        return sum(self[name] for name in EVENT_MICROS) + self.adjustment
+        return sum(self[name] for name in (*EVENT_MICROS, "adjustment_micros"))
 
     @property
     def customers_change(self) -> int:
@@ -202,25 +241,27 @@ _NOTHING = _Sums()
 _NO_PARTS = dict.fromkeys(PARTS, 0)
 
 
-def _month_sums(sources: Sequence[int], currency: str, last: date) -> dict[date, _Sums]:
-    columns = (*EVENT_MICROS, *EVENT_CUSTOMERS, *_NETTED)
-    rows = MonthRollup.objects.filter(source_id__in=sources, currency=currency, month__lte=last)
-    sums: dict[date, _Sums] = {}
-    for month, *amounts in rows.values_list("month", *columns):
-        cell = sums.setdefault(month, _Sums())
+def _sums(
+    model: type[MonthRollup | BookRollup], sources: Sequence[int], last: date, currency: str | None = None
+) -> dict[str, dict[date, _Sums]]:
+    """Add up the sums kept in a table over sources, of one currency or of all: currency → month → sums."""
+    columns = (*EVENT_MICROS, *EVENT_CUSTOMERS, *_NETTED, *(("adjustment_micros",) if model is BookRollup else ()))
+    rows = model._default_manager.filter(source_id__in=sources, month__lte=last)
+    if currency is not None:
+        rows = rows.filter(currency=currency)
+    found: dict[str, dict[date, _Sums]] = {}
+    for code, month, *amounts in rows.values_list("currency", "month", *columns):
+        cell = found.setdefault(code, {}).setdefault(month, _Sums())
         for name, amount in zip(columns, amounts, strict=True):
             cell.add(name, amount)
-    return sums
+    return found
 
 
-def _book(sums: dict[date, _Sums], sources: Sequence[int], currency: str, last: date) -> None:
+def _book(sums: dict[date, _Sums], booked: Mapping[date, _Sums]) -> None:
     """Put every entry into the month it was booked in; what came late is adjustment there, whatever its type."""
-    columns = (*EVENT_MICROS, *EVENT_CUSTOMERS, *_NETTED)
-    rows = BookRollup.objects.filter(source_id__in=sources, currency=currency, month__lte=last)
-    for month, adjustment, *amounts in rows.values_list("month", "adjustment_micros", *columns):
+    for month, difference in booked.items():
         cell = sums.setdefault(month, _Sums())
-        cell.adjustment += adjustment
-        for name, amount in zip(columns, amounts, strict=True):
+        for name, amount in difference.figures.items():
             cell.add(name, amount)
 
 
@@ -242,7 +283,7 @@ def _month(
     return Month(
         month=month,
         is_running=is_running,
-        **_row(opening, parts, cell.adjustment, 0),
+        **_row(opening, parts, cell["adjustment_micros"], 0),
         customers=counts,
         **_ratios(opening, netted, parts, opening_customers, cell["netted_churned_customers"]),
         base_micros=opening,

@@ -91,7 +91,8 @@ class MovementFilter:
     """Which movements; what is None or empty does not restrict. Days of the reporting zone, both ends included.
 
     With the closed basis days are compared with the month an entry is booked in. Unless `has_reversed`, an entry that
-    was taken back and its reversal are left out.
+    was taken back and its reversal are left out. `learned_after` leaves only what came too late for its own month and
+    for this one, and is booked in a later one.
     """
 
     sources: Sequence[int] | None = None
@@ -102,6 +103,7 @@ class MovementFilter:
     currency: str | None = None
     basis: Basis = Basis.RESTATED
     has_reversed: bool = False
+    learned_after: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +139,14 @@ def movements(
     rows = filtered(chosen)
     if before is not None:
         past = Q(effective_at__lt=before.effective_at) | Q(effective_at=before.effective_at, pk__lt=before.pk)
-        found = _movements(
+        found = as_movements(
             rows.filter(past, effective_at__lte=before.effective_at).order_by("-effective_at", "-pk")[: limit + 1]
         )
         return MovementPage(tuple(reversed(found[:limit])), has_earlier=len(found) > limit, has_later=True)
     if after is not None:
         ahead = Q(effective_at__gt=after.effective_at) | Q(effective_at=after.effective_at, pk__gt=after.pk)
         rows = rows.filter(ahead, effective_at__gte=after.effective_at)
-    found = _movements(rows.order_by("effective_at", "pk")[: limit + 1])
+    found = as_movements(rows.order_by("effective_at", "pk")[: limit + 1])
     return MovementPage(tuple(found[:limit]), has_earlier=after is not None, has_later=len(found) > limit)
 
 
@@ -156,19 +158,19 @@ def movement_totals(chosen: MovementFilter) -> list[MovementTotal]:
 
 def latest_movements(*, limit: int, sources: Sequence[int] | None = None) -> list[Movement]:
     """Return the newest standing movements, newest first."""
-    return _movements(filtered(MovementFilter(sources)).order_by("-effective_at", "-pk")[:limit])
+    return as_movements(filtered(MovementFilter(sources)).order_by("-effective_at", "-pk")[:limit])
 
 
 def movement(key: str) -> Movement | None:
     """Return one entry by its key, standing or not."""
-    return next(iter(_movements(LedgerEntry.objects.filter(key=key))), None)
+    return next(iter(as_movements(LedgerEntry.objects.filter(key=key))), None)
 
 
 def movements_of(customer_pks: Sequence[int], *, has_reversed: bool = False) -> dict[int, list[Movement]]:
     """Return all movements of customers, oldest first."""
     rows = LedgerEntry.objects.filter(customer_id__in=customer_pks)
     found: dict[int, list[Movement]] = {pk: [] for pk in customer_pks}
-    for row in _movements((rows if has_reversed else _standing(rows)).order_by("effective_at", "pk")):
+    for row in as_movements((rows if has_reversed else _standing(rows)).order_by("effective_at", "pk")):
         found[row.customer_pk].append(row)
     return found
 
@@ -225,6 +227,8 @@ def filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
         rows = rows.filter(customer_id__in=chosen.customer_pks)
     if chosen.currency:
         rows = rows.filter(currency=chosen.currency)
+    if chosen.learned_after is not None:
+        rows = rows.filter(backdated_from__isnull=False, book_month__gt=chosen.learned_after)
     return rows if chosen.has_reversed else _standing(rows)
 
 
@@ -234,7 +238,7 @@ def _standing(rows: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
     return rows.filter(~Exists(reversals), reverses__isnull=True)
 
 
-def _movements(rows: QuerySet[LedgerEntry]) -> list[Movement]:
+def as_movements(rows: QuerySet[LedgerEntry]) -> list[Movement]:
     """Return the rows of an ordered query. Keys come first: with all the joins, a long list would be read whole."""
     pks = list(rows.values_list("pk", flat=True))
     found = (

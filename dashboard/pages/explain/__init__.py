@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from dashboard.pages import months as monthly
-from dashboard.pages.explain import activity, balances, consolidated, entries, lists, ratios, retained
+from dashboard.pages.explain import activity, balances, closed, consolidated, entries, lists, ratios, retained
 from dashboard.pages.explain.parts import MEANINGS, Asked, Explain, Panel, counted, plural
 from dashboard.pages.shared import Scope
 
@@ -60,4 +60,7 @@ _EXPLAIN: dict[str, Explain] = {
     "matched": lists.matched,
     "cus": entries.customer,
     "entry": entries.entry,
+    "signed": closed.signed,
+    "restated": closed.restated,
+    "learned": closed.learned,
 }

@@ -57,6 +57,10 @@ MEANINGS = {
     "high_risk": "MRR of paying customers whose risk score is high.",
     "matched": "MRR of customers with a Salesforce Account, as a share of all MRR in this currency.",
     "unmatched": "MRR of customers without a Salesforce Account. Their writes are held.",
+    "adjustment": "What was learned about months that were closed by then. This month carries it, whatever its type.",
+    "signed": "As it was closed: every entry in the month it was booked in. Nothing that is learned later changes it.",
+    "learned": "Entries that were true in the month or before it, and were learned after its close. They are booked in "
+    "later months; as known now they stand where they belong.",
     "customer": "Every movement of this customer in this currency, in the order it took effect.",
     "entry": "One movement of one customer. Entries are added, never changed; a correction is an entry of its own.",
 }
