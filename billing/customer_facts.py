@@ -29,6 +29,7 @@ class CustomerRow:
     stripe_id: str
     name: str
     email: str
+    phone: str
     metadata: Mapping[str, Any]
     country: str
     postal_code: str
@@ -159,6 +160,7 @@ def customers(pks: Collection[int]) -> dict[int, CustomerRow]:
             row.stripe_id,
             row.name,
             row.email,
+            row.phone,
             row.metadata or {},
             row.country,
             row.postal_code,
@@ -167,6 +169,15 @@ def customers(pks: Collection[int]) -> dict[int, CustomerRow]:
         )
         for row in rows
     }
+
+
+def names_by_email(emails: Collection[str]) -> dict[str, dict[int, str]]:
+    """Return who pays by an e-mail: for each of the addresses, as Stripe has it, names of live customers by our key."""
+    rows = Customer.objects.filter(email__in=emails, source__livemode=True, deleted_at=None).exclude(name="")
+    found: dict[str, dict[int, str]] = {}
+    for pk, email, name in rows.values_list("pk", "email", "name"):
+        found.setdefault(email, {})[pk] = name
+    return found
 
 
 def customer_pks(source_pks: Collection[int] | None = None) -> list[int]:

@@ -37,6 +37,17 @@ UNMATCHED: Final[Help] = {
         "Two Accounts fit equally, and no match is guessed.",
         "Choose one on the Unmatched page; the evidence stands beside each.",
     ),
+    "several_candidates": (
+        "Several Accounts fit its evidence",
+        "More than one Account stands near the points from which a match is made alone, and no match is guessed.",
+        "Choose one on the Unmatched page. Where two are the same company, merge them in Salesforce.",
+    ),
+    "evidence_against": (
+        "A Contact has its e-mail, and something speaks against it",
+        "Names that have nothing in common, another country, or several customers that use one e-mail: as when an "
+        "agency or a holding pays for others.",
+        "Look at the evidence on the Unmatched page and decide. A domain that many share can be blocked in the rules.",
+    ),
     "contact_without_account": (
         "The Contact with its e-mail has no Account",
         "Salesforce knows the person and not the company.",

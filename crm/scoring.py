@@ -1,11 +1,89 @@
-"""Evidence that a customer is an Account, and what it weighs. Pure: values in, values out."""
+"""Evidence that a customer is an Account: what speaks for it, what against, and what it weighs. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, Final
 
-WEIGHTS = {"metadata_id": 100, "contact_email": 90, "website_domain": 45, "company_name": 35, "postal_code": 10}
+from crm.company_names import Agreement, agreement, is_named_by, legal_form, taken_apart
+from crm.places import postcode_key
+
+NEAR: Final = 20  # points below the threshold: who stands there already is a rival, and a person decides
+FULL_EMAIL: Final = 90
+
+# Points for each kind of evidence; where a kind has degrees, the most it can weigh.
+WEIGHTS: Final[Mapping[str, int]] = {
+    "metadata_id": 100,
+    "contact_email": FULL_EMAIL,
+    "website_domain": 45,
+    "contact_domain": 35,
+    "company_name": 35,
+    "phone": 20,
+    "postal_code": 10,
+    "country": 5,
+    "same_customers": 10,
+    "same_family": 5,
+    "other_country": -10,
+    "other_website": -20,
+    "other_legal_form": -15,
+    "other_customers": -15,
+    "unlike_name": -5,
+    "other_name": -40,
+    "shared_email": -30,
+    "name_elsewhere": -30,
+}
+# Evidence against that leaves the choice to a person, whatever else is said.
+DOUBTS: Final = frozenset({"other_name", "shared_email", "name_elsewhere"})
+NAME_POINTS: Final = {Agreement.SAME: 35, Agreement.SPELLING: 22, Agreement.GROUP: 20, Agreement.PARTLY: 10}
+SURE_NAME: Final = NAME_POINTS[Agreement.SPELLING]  # a name that agrees so far says who it is, with the domain
+EMAIL_AT_BLOCKED: Final = 20
+DOMAIN_BESIDE_EMAIL: Final = 10  # the same address says both
+
+# Mailboxes of an office: the customer's name there is a company's, not that of who reads the mail.
+_OFFICES = frozenset(
+    "accounting accounts accountspayable admin ap ar billing bills buchhaltung compta comptabilite contact dev devops "
+    "facturacion facturation factures finance finanzen hello hi info invoice invoices it mail office ops payable "
+    "payables payment payments procurement purchasing rechnung rechnungen sales saas software stripe subscriptions "
+    "support team tech treasury vendor vendors".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerFacts:
+    """What a customer says of itself, as it is compared. `domain` is empty at free mail and at blocked domains."""
+
+    name: str = ""
+    email: str = ""
+    domain: str = ""
+    phone: str = ""
+    country: str = ""
+    postal_code: str = ""
+    has_free_mail: bool = False
+    has_blocked_mail: bool = False
+    other_names: tuple[str, ...] = ()  # of other customers with this very e-mail
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """What Salesforce and our matches say of an Account, as seen from one customer."""
+
+    id: str
+    name: str
+    domain: str = ""
+    phone: str = ""
+    country: str = ""
+    postal_code: str = ""
+    type: str = ""
+    last_activity_on: date | None = None
+    owner_is_active: bool = False
+    has_contact: bool = False  # a Contact of it has the customer's e-mail
+    contacts_at_domain: int = 0
+    customers_at_domain: int = 0  # matched to it, with the customer's domain
+    customers_in_family: int = 0  # of that domain, matched to its parent or to another Account of its parent
+    customers_elsewhere: int = 0  # of that domain, matched to another candidate
+    is_chosen: bool = False  # a person matched a customer with this very e-mail to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,35 +94,217 @@ class Reason:
     weight: int
     text: str
 
+    def as_json(self) -> dict[str, object]:
+        return {"kind": self.kind, "weight": self.weight, "text": self.text}
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An Account that may be the customer, with all evidence for it. The score is the sum, at most 100."""
+    """An Account that may be the customer, with all evidence, for and against, and hints that weigh nothing."""
 
     account_id: str
     name: str
     reasons: tuple[Reason, ...]
+    hints: tuple[Reason, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return sum(reason.weight for reason in self.reasons)
 
     @property
     def score(self) -> int:
-        return min(100, sum(reason.weight for reason in self.reasons))
+        """The sum of all evidence, from 0 to 100."""
+        return max(0, min(100, self.total))
+
+    def weight_of(self, kind: str) -> int:
+        return next((reason.weight for reason in self.reasons if reason.kind == kind), 0)
 
     def as_json(self) -> dict[str, object]:
-        reasons = [{"kind": reason.kind, "weight": reason.weight, "text": reason.text} for reason in self.reasons]
-        return {"account_id": self.account_id, "name": self.name, "score": self.score, "reasons": reasons}
+        return {
+            "account_id": self.account_id,
+            "name": self.name,
+            "score": self.score,
+            "reasons": [reason.as_json() for reason in self.reasons],
+            "hints": [hint.as_json() for hint in self.hints],
+        }
 
 
-def evidence(kind: str, text: str) -> Reason:
-    """Return a piece of evidence with its weight."""
-    return Reason(kind, WEIGHTS[kind], text)
+def evidence(kind: str, text: str, weight: int | None = None) -> Reason:
+    """Return a piece of evidence with the weight of its kind, or of a degree of it."""
+    return Reason(kind, WEIGHTS[kind] if weight is None else weight, text)
 
 
-def candidates(found: Iterable[tuple[str, str, Reason]]) -> list[Candidate]:
-    """Gather (account id, account name, evidence) into one candidate an Account, the best first."""
-    names: dict[str, str] = {}
-    reasons: dict[str, dict[str, Reason]] = {}
-    for account_id, name, reason in found:
-        names[account_id] = name
-        reasons.setdefault(account_id, {}).setdefault(reason.kind, reason)
-    ranked = [Candidate(account_id, names[account_id], tuple(kinds.values())) for account_id, kinds in reasons.items()]
-    return sorted(ranked, key=lambda one: (-one.score, one.name, one.account_id))
+def candidates(customer: CustomerFacts, accounts: Iterable[AccountFacts]) -> list[Candidate]:
+    """Weigh each Account that may be the customer, the best first; those that nothing speaks for are left out."""
+    known = sorted(accounts, key=lambda one: one.id)
+    names = {one.id: agreement(customer.name, one.name) for one in known}
+    is_elsewhere = any(names[one.id] == Agreement.SAME and not one.has_contact for one in known)
+    facts = {one.id: one for one in known}
+    weighed = [
+        Candidate(one.id, one.name, tuple(_reasons(customer, one, names[one.id], is_elsewhere=is_elsewhere)))
+        for one in known
+    ]
+    kept = [one for one in weighed if one.score > 0]
+    ranked = sorted(kept, key=lambda one: (-one.total, _tie_breakers(facts[one.account_id]), one.name, one.account_id))
+    return _with_hints(ranked, facts)
+
+
+def sure(found: Sequence[Candidate], *, threshold: int) -> Candidate | None:
+    """Return the candidate that needs no person: at the threshold, told by more than one fact, without a rival."""
+    if not found or found[0].score < threshold or not _is_told(found[0]) or rivals(found, threshold=threshold):
+        return None
+    return found[0]
+
+
+def rivals(found: Sequence[Candidate], *, threshold: int) -> int:
+    """Count the candidates beside the best one that stand near the threshold or above it."""
+    return sum(one.score >= threshold - NEAR for one in found[1:])
+
+
+def _is_told(candidate: Candidate) -> bool:
+    """A Contact's e-mail tells who it is; else a domain of its own together with the name; and nothing casts doubt."""
+    if any(reason.kind in DOUBTS for reason in candidate.reasons):
+        return False
+    if candidate.weight_of("contact_email") >= FULL_EMAIL:
+        return True
+    has_domain = candidate.weight_of("website_domain") or candidate.weight_of("contact_domain")
+    return bool(has_domain) and candidate.weight_of("company_name") >= SURE_NAME
+
+
+# ---- what speaks for it, and what against ----
+
+
+def _reasons(
+    customer: CustomerFacts, account: AccountFacts, named: Agreement, *, is_elsewhere: bool
+) -> Iterable[Reason]:
+    yield from _by_address(customer, account)
+    yield from _by_name(customer, account, named)
+    yield from _by_place(customer, account)
+    yield from _by_others(customer, account)
+    if account.has_contact and is_elsewhere and named not in (Agreement.SAME, Agreement.SPELLING):
+        yield evidence("name_elsewhere", f"Another Account bears the name {customer.name}")
+
+
+def _by_address(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
+    if account.has_contact:
+        weight = EMAIL_AT_BLOCKED if customer.has_blocked_mail else FULL_EMAIL
+        yield evidence("contact_email", f"A Contact of the Account has the e-mail {customer.email}", weight)
+    if not customer.domain:
+        return
+    if account.domain == customer.domain:
+        weight = DOMAIN_BESIDE_EMAIL if account.has_contact else WEIGHTS["website_domain"]
+        yield evidence("website_domain", f"The e-mail's domain {customer.domain} is the Account's website", weight)
+    elif account.has_contact:
+        return
+    elif account.contacts_at_domain:
+        count = "A Contact has" if account.contacts_at_domain == 1 else f"{account.contacts_at_domain} Contacts have"
+        yield evidence("contact_domain", f"{count} an address at {customer.domain}")
+    elif account.domain and _label(account.domain) != _label(customer.domain):
+        yield evidence("other_website", f"The website is {account.domain}, the e-mail's domain {customer.domain}")
+
+
+def _label(domain: str) -> str:
+    return domain.partition(".")[0]
+
+
+def _by_name(customer: CustomerFacts, account: AccountFacts, named: Agreement) -> Iterable[Reason]:
+    both = f"{customer.name} and {account.name}"
+    if named in NAME_POINTS:
+        yield evidence("company_name", f"{_AGREE[named]}: {both}", NAME_POINTS[named])
+        forms = {legal_form(customer.name), legal_form(account.name)} - {"", "co"}
+        if len(forms) > 1 and named is not Agreement.PARTLY:
+            yield evidence("other_legal_form", f"The legal forms differ: {both}")
+    elif named is Agreement.UNLIKE and not is_named_by(customer.name, account.domain):
+        kind = "other_name" if _is_a_companys(customer) else "unlike_name"
+        yield evidence(kind, f"The names have nothing in common: {both}")
+
+
+_AGREE: Final = {
+    Agreement.SAME: "The names agree",
+    Agreement.SPELLING: "The names differ by their spelling alone",
+    Agreement.GROUP: "The names agree but for a word such as Group or Holding",
+    Agreement.PARTLY: "One name is part of the other",
+}
+
+
+def _is_a_companys(customer: CustomerFacts) -> bool:
+    """Say whether the customer's name must be a company's: it has a legal form, or is not that of who has the mail."""
+    mailbox = customer.email.partition("@")[0]
+    letters = "".join(letter for letter in mailbox if letter.isalpha())
+    if any(word in letters for one in taken_apart(customer.name) for word in one.words if len(word) >= 3):
+        return False
+    return bool(legal_form(customer.name)) or customer.has_free_mail or letters in _OFFICES
+
+
+def _by_place(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
+    if customer.phone and customer.phone == account.phone:
+        yield evidence("phone", f"Both have the telephone number +{customer.phone}")
+    is_known = bool(customer.country and account.country)
+    is_other = is_known and customer.country != account.country
+    postcode = postcode_key(customer.postal_code)
+    if postcode and not is_other and postcode == postcode_key(account.postal_code):
+        yield evidence("postal_code", f"Both are in {customer.postal_code}")
+    if is_other:
+        yield evidence("other_country", f"The customer is in {customer.country}, the Account in {account.country}")
+    elif is_known:
+        yield evidence("country", f"Both are in {customer.country}")
+
+
+def _by_others(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
+    """What became of customers who are like this one: of the same domain, or with the very same e-mail."""
+    at = f"at {customer.domain}"
+    if account.customers_at_domain:
+        yield evidence("same_customers", f"{_others(account.customers_at_domain, at)} matched to it")
+    elif account.customers_in_family:
+        yield evidence("same_family", f"{_others(account.customers_in_family, at)} matched to Accounts of its parent")
+    if account.customers_elsewhere:
+        yield evidence("other_customers", f"{_others(account.customers_elsewhere, at)} matched to another Account")
+    if account.has_contact and not account.is_chosen:
+        named = [one for one in customer.other_names if agreement(one, customer.name) is Agreement.UNLIKE]
+        if named:
+            yield evidence(
+                "shared_email", f"{_others(len(named), 'of another name')} using the e-mail {customer.email}"
+            )
+
+
+def _others(count: int, which: str) -> str:
+    return f"One other customer {which} is" if count == 1 else f"{count} other customers {which} are"
+
+
+# ---- hints ----
+
+
+def _tie_breakers(account: AccountFacts) -> tuple[bool, int, bool, int]:
+    """Order Accounts that weigh the same, the likeliest first: this order is shown and decides nothing."""
+    active = account.last_activity_on.toordinal() if account.last_activity_on else 0
+    is_customer = account.type.casefold().startswith("customer")
+    return (not is_customer, -active, not account.owner_is_active, -account.contacts_at_domain)
+
+
+_HINTS: Final[tuple[tuple[str, Callable[[AccountFacts], Any], Callable[[AccountFacts], str]], ...]] = (
+    ("customer_type", lambda one: one.type.casefold().startswith("customer"), lambda one: f"Its type is {one.type}"),
+    (
+        "last_activity",
+        lambda one: one.last_activity_on or date.min,
+        lambda one: f"The latest activity of all: {one.last_activity_on}",
+    ),
+    ("active_owner", lambda one: one.owner_is_active, lambda one: "Its owner is active"),
+    (
+        "most_contacts",
+        lambda one: one.contacts_at_domain,
+        lambda one: f"The most Contacts at the domain: {one.contacts_at_domain}",
+    ),
+)
+
+
+def _with_hints(ranked: Sequence[Candidate], facts: Mapping[str, AccountFacts]) -> list[Candidate]:
+    """Say on each candidate by which tie-breakers it is ahead of another; a lone candidate needs none."""
+    hints: dict[str, list[Reason]] = {one.account_id: [] for one in ranked}
+    for kind, value, text in _HINTS:
+        values = {one.account_id: value(facts[one.account_id]) for one in ranked}
+        most = max(values.values(), default=None)
+        ahead = [account_id for account_id, found in values.items() if found == most]
+        if len(ahead) < len(ranked):
+            for account_id in ahead:
+                hints[account_id].append(Reason(kind, 0, text(facts[account_id])))
+    return [replace(one, hints=tuple(hints[one.account_id])) for one in ranked]

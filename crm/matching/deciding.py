@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from billing import selectors as billing
 from crm import accounts, scoring
-from crm.company_names import name_key
-from crm.domains import address_key, company_domain
+from crm.domains import address_key, blocked_domains
 from crm.ids import ACCOUNT, MalformedId, long_id
-from crm.models import Account, Contact, Match, SalesforceOrg
+from crm.matching.gathering import MERGES_FOLLOWED as MERGES_FOLLOWED
+from crm.matching.gathering import Gathered, contacts_by_email, gather
+from crm.matching.gathering import accounts_by_id as accounts_by_id
+from crm.matching.gathering import living as living
+from crm.models import Account, Match, SalesforceOrg
 from crm.scoring import Candidate, Reason
 
 METADATA_KEY = "salesforce_account_id"
 NOT_READ = "account_not_read"  # the mirror lacks the Account that a customer names; Salesforce is asked next
-MERGES_FOLLOWED = 5
+SHOWN = 5
+# What the Contacts say that leaves the choice open: the rest of the evidence may settle it.
+OPEN = frozenset({"", "no_email", "no_contact"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +38,39 @@ class Decision:
 def decide(
     customers: Mapping[int, billing.CustomerRow], org: SalesforceOrg | None, *, now: datetime
 ) -> dict[int, Decision]:
+    """Return the decision on each customer: the Account its metadata names, else the one that the evidence leaves.
+
+    At most about ten queries. What a person undid is never taken again.
+    """
     if org is None:
         return {pk: Decision(None, reason="no_org") for pk in customers}
-    undone = set(
-        Match.objects.filter(customer_id__in=customers, undone_at__isnull=False).values_list(
-            "customer_id", "account__salesforce_id"
-        )
-    )
     emails = {pk: address_key(customer.email) for pk, customer in customers.items()}
-    contacts = _contacts({email for email in emails.values() if email})
+    contacts = contacts_by_email({email for email in emails.values() if email})
     named = {pk: named_id(customer.metadata) for pk, customer in customers.items()}
-    ids = {found for found, _ in named.values() if found} | {
-        account_id for found in contacts.values() for account_id in found if account_id
-    }
-    mirrored = accounts_by_id(ids)
+    on_contacts = {account_id for found in contacts.values() for account_id in found if account_id}
+    mirrored = accounts_by_id({found for found, _ in named.values() if found} | on_contacts)
+    decided = {pk: _by_id(named[pk], mirrored) for pk in customers}
+    open_ones = {pk: customers[pk] for pk, decision in decided.items() if decision is None or decision.account is None}
+    found = gather(open_ones, contacts, mirrored, blocked=blocked_domains(org.blocked_domains)) if open_ones else {}
     can_ask = accounts.can_be_asked(org, now=now)
+    undone = _undone(customers)
     decisions: dict[int, Decision] = {}
     for pk in customers:
-        decision = _by_id(named[pk], mirrored) or _by_email(emails[pk], contacts, mirrored)
-        if decision.account is not None and (pk, decision.account.salesforce_id) in undone:
-            decision = Decision(None, reason="undone", candidates=with_taken(decision))
-        if decision.reason == NOT_READ and not can_ask:
-            decision = Decision(None, reason="no_account_for_id")
-        decisions[pk] = decision
-    return _with_hints(decisions, customers, emails, contacts, mirrored)
+        decision = decided[pk]
+        if decision is None or decision.account is None:
+            decision = _by_evidence(found[pk], decision, _contacts_say(emails[pk], contacts, mirrored), org)
+        decisions[pk] = _settled(decision, undone.get(pk, set()), can_ask=can_ask)
+    return decisions
 
 
 def with_taken(decision: Decision) -> tuple[Candidate, ...]:
     """What the machine would take again becomes the first candidate, for a person to decide this time."""
     if decision.account is None:
         return decision.candidates
-    taken = Candidate(decision.account.salesforce_id, decision.account.name, decision.evidence)
-    return (taken, *(one for one in decision.candidates if one.account_id != taken.account_id))
+    taken_id = decision.account.salesforce_id
+    known = next((one for one in decision.candidates if one.account_id == taken_id), None)
+    taken = known or Candidate(taken_id, decision.account.name, decision.evidence)
+    return (taken, *(one for one in decision.candidates if one.account_id != taken_id))[:SHOWN]
 
 
 def named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
@@ -76,6 +82,15 @@ def named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
         return long_id(text, prefix=ACCOUNT), text
     except MalformedId:
         return "", text
+
+
+def _undone(customers: Collection[int]) -> dict[int, set[str]]:
+    """Return the Accounts that each customer was matched to once and is not any more."""
+    found: dict[int, set[str]] = {}
+    rows = Match.objects.filter(customer_id__in=customers, undone_at__isnull=False)
+    for pk, account_id in rows.values_list("customer_id", "account__salesforce_id"):
+        found.setdefault(pk, set()).add(account_id)
+    return found
 
 
 def _by_id(named: tuple[str, str], mirrored: Mapping[str, Account]) -> Decision | None:
@@ -94,102 +109,49 @@ def _by_id(named: tuple[str, str], mirrored: Mapping[str, Account]) -> Decision 
     return Decision(None, reason="deleted_account" if known.modified_at else "no_account_for_id")
 
 
-def _by_email(email: str, contacts: Mapping[str, list[str]], mirrored: Mapping[str, Account]) -> Decision:
+def _contacts_say(email: str, contacts: Mapping[str, Sequence[str]], mirrored: Mapping[str, Account]) -> str:
+    """Return why the Contacts with the customer's e-mail leave its Account open; empty when just one Account has it."""
     if not email:
-        return Decision(None, reason="no_email")
+        return "no_email"
     on = contacts.get(email, [])
     if not on:
-        return Decision(None, reason="no_contact")
-    found = {account_id: living(account_id, mirrored) for account_id in on if account_id}
-    fitting = {account.salesforce_id: account for account in found.values() if account is not None}
+        return "no_contact"
+    fitting = {account.salesforce_id for one in on if one and (account := living(one, mirrored))}
     if len(fitting) > 1:
-        return Decision(None, reason="several_contacts")
+        return "several_contacts"
     if fitting and all(on):
-        (account,) = fitting.values()
-        said = scoring.evidence("contact_email", f"A Contact of the Account has the e-mail {email}")
-        return Decision(account, how="email", evidence=(said,))
+        return ""
     if not any(on):
-        return Decision(None, reason="contact_without_account")
-    return Decision(None, reason="several_contacts" if fitting else "deleted_account")
+        return "contact_without_account"
+    return "several_contacts" if fitting else "deleted_account"
 
 
-def living(account_id: str, mirrored: Mapping[str, Account]) -> Account | None:
-    """Return the Account, or the one it was merged into; None when it is not there or was deleted."""
-    account = mirrored.get(account_id)
-    for _ in range(MERGES_FOLLOWED):
-        if account is None or not account.merged_into:
-            break
-        account = mirrored.get(account.merged_into)
-    return None if account is None or account.is_deleted else account
+def _by_evidence(gathered: Gathered, by_id: Decision | None, by_contact: str, org: SalesforceOrg) -> Decision:
+    """Take the one sure candidate, unless the metadata names another Account or the Contacts are at odds."""
+    found = scoring.candidates(gathered.customer, gathered.accounts)
+    shown = tuple(found[:SHOWN])
+    if by_id is not None:
+        return replace(by_id, candidates=shown)
+    if by_contact not in OPEN:
+        return Decision(None, reason=by_contact, candidates=shown)
+    sure = scoring.sure(found, threshold=org.match_threshold)
+    if sure is not None:
+        how = "email" if sure.weight_of("contact_email") else "evidence"
+        account = gathered.mirrored[sure.account_id]
+        return Decision(account, how=how, evidence=sure.reasons, candidates=shown)
+    return Decision(None, reason=_why_not(found, by_contact, threshold=org.match_threshold), candidates=shown)
 
 
-def _with_hints(
-    decisions: dict[int, Decision],
-    customers: Mapping[int, billing.CustomerRow],
-    emails: Mapping[int, str],
-    contacts: Mapping[str, list[str]],
-    mirrored: Mapping[str, Account],
-) -> dict[int, Decision]:
-    """Give each customer that waits its candidates; a website's domain and a name are hints, never enough alone."""
-    waiting = [pk for pk, decision in decisions.items() if decision.account is None and not decision.candidates]
-    domains = {pk: company_domain(emails[pk]) for pk in waiting}
-    names = {pk: name_key(customers[pk].name) for pk in waiting}
-    by_domain = _accounts_by("domain", {domain for domain in domains.values() if domain})
-    by_name = _accounts_by("name_key", {name for name in names.values() if name})
-    for pk in waiting:
-        found: list[tuple[str, str, Reason]] = []
-        for account_id in contacts.get(emails[pk], []) if emails[pk] else []:
-            account = living(account_id, mirrored)
-            if account is not None:
-                said = scoring.evidence("contact_email", f"A Contact of the Account has the e-mail {emails[pk]}")
-                found.append((account.salesforce_id, account.name, said))
-        for account in by_domain.get(domains[pk], []):
-            said = scoring.evidence("website_domain", f"The e-mail's domain {domains[pk]} is the Account's website")
-            found.append((account.salesforce_id, account.name, said))
-        for account in by_name.get(names[pk], []):
-            said = scoring.evidence("company_name", f"The names agree: {customers[pk].name} and {account.name}")
-            found.append((account.salesforce_id, account.name, said))
-        here = _postcode(customers[pk].postal_code)
-        for account in [*by_domain.get(domains[pk], []), *by_name.get(names[pk], [])]:
-            if here and _postcode(account.postal_code) == here:
-                said = scoring.evidence("postal_code", f"Both are in {customers[pk].postal_code}")
-                found.append((account.salesforce_id, account.name, said))
-        kept = tuple(scoring.candidates(found)[:5])
-        decisions[pk] = Decision(None, reason=decisions[pk].reason, candidates=kept)
-    return decisions
+def _why_not(found: Sequence[Candidate], by_contact: str, *, threshold: int) -> str:
+    if found and found[0].score >= threshold and scoring.rivals(found, threshold=threshold):
+        return "several_candidates"
+    return by_contact or "evidence_against"
 
 
-def _postcode(text: str) -> str:
-    return text.replace(" ", "").lower()
-
-
-def _contacts(emails: Collection[str]) -> dict[str, list[str]]:
-    """Return, for each e-mail, the Account ids of the Contacts that have it, empty for a Contact without one."""
-    found: dict[str, set[str]] = {}
-    rows = Contact.objects.filter(email__in=emails, is_deleted=False).values_list("email", "account_id")
-    for email, account_id in rows:
-        found.setdefault(email, set()).add(account_id)
-    return {email: sorted(ids) for email, ids in found.items()}
-
-
-def accounts_by_id(ids: Iterable[str]) -> dict[str, Account]:
-    """Return mirrored Accounts by id, and those they were merged into."""
-    found: dict[str, Account] = {}
-    missing = set(ids)
-    for _ in range(MERGES_FOLLOWED + 1):
-        if not missing:
-            break
-        found |= {one.salesforce_id: one for one in Account.objects.filter(salesforce_id__in=missing)}
-        missing = {one.merged_into for one in found.values() if one.merged_into} - found.keys() - missing
-    return found
-
-
-def _accounts_by(column: str, values: Collection[str]) -> dict[str, list[Account]]:
-    if not values:
-        return {}
-    found: dict[str, list[Account]] = {}
-    for account in Account.objects.filter(**{f"{column}__in": values}, is_deleted=False).order_by(
-        "name", "salesforce_id"
-    ):
-        found.setdefault(getattr(account, column), []).append(account)
-    return found
+def _settled(decision: Decision, undone: Collection[str], *, can_ask: bool) -> Decision:
+    """Leave to a person what a person undid, and say what cannot be asked for now."""
+    if decision.account is not None and decision.account.salesforce_id in undone:
+        return Decision(None, reason="undone", candidates=with_taken(decision))
+    if decision.reason == NOT_READ and not can_ask:
+        return replace(decision, reason="no_account_for_id")
+    return decision

@@ -15,7 +15,14 @@ from crm.models import Match, Unmatched
 
 def basis(customer: billing.CustomerRow) -> str:
     """Digest what of a customer matching looks at; another digest means that it must look again."""
-    looked_at = [customer.email, customer.name, customer.postal_code, customer.metadata.get(METADATA_KEY)]
+    looked_at = [
+        customer.email,
+        customer.name,
+        customer.phone,
+        customer.country,
+        customer.postal_code,
+        customer.metadata.get(METADATA_KEY),
+    ]
     return hashlib.sha256(json.dumps(looked_at, default=str).encode()).hexdigest()
 
 
@@ -28,7 +35,7 @@ def write_matches(found: Mapping[int, Decision], *, now: datetime) -> None:
             customer_id=pk,
             account=decision.account,
             how=decision.how,
-            evidence=[{"kind": one.kind, "weight": one.weight, "text": one.text} for one in decision.evidence],
+            evidence=[one.as_json() for one in decision.evidence],
             matched_at=now,
             waited_since=waited.get(pk),
         )

@@ -37,6 +37,7 @@ class CandidateRow:
     name: str
     score: int
     reasons: Sequence[Mapping[str, Any]]
+    hints: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,244 @@
+"""What evidence weighs: the sure ones are taken alone, and whatever casts a doubt is left to a person."""
+
 from __future__ import annotations
 
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from crm import scoring
-from crm.scoring import evidence
+from crm.scoring import AccountFacts, CustomerFacts
+
+ACME = CustomerFacts(
+    name="Acme Inc",
+    email="ana@acme.com",
+    domain="acme.com",
+    phone="15125551000",
+    country="US",
+    postal_code="78701",
+)
 
 
-def test_evidence_is_gathered_by_account_the_best_first():
-    found = scoring.candidates(
-        [
-            ("001B", "Beta", evidence("company_name", "The names agree")),
-            ("001A", "Acme", evidence("website_domain", "Same domain")),
-            ("001A", "Acme", evidence("company_name", "The names agree")),
-            ("001A", "Acme", evidence("company_name", "said twice")),
-        ]
+def account(account_id: str = "001A", name: str = "Acme", **facts) -> AccountFacts:
+    return AccountFacts(account_id, name, **facts)
+
+
+def kinds(found) -> dict[str, int]:
+    return {reason.kind: reason.weight for reason in found.reasons}
+
+
+def weighed(*accounts: AccountFacts, customer: CustomerFacts = ACME) -> list:
+    return scoring.candidates(customer, accounts)
+
+
+def is_sure(*accounts: AccountFacts, customer: CustomerFacts = ACME) -> bool:
+    return scoring.sure(weighed(*accounts, customer=customer), threshold=85) is not None
+
+
+def test_all_evidence_is_listed_with_its_weight_and_the_score_is_the_sum():
+    (found,) = weighed(account(domain="acme.com", country="CA", postal_code="78701"))
+
+    assert kinds(found) == {"website_domain": 45, "company_name": 35, "other_country": -10}
+    assert found.score == 70
+    assert found.as_json()["reasons"][1]["text"] == "The names agree: Acme Inc and Acme"
+
+
+def test_the_best_comes_first_and_who_has_nothing_for_it_is_left_out():
+    found = weighed(account("001B", "Zebra"), account("001C", "Acme Ltd"), account("001A", domain="acme.com"))
+
+    assert [(one.account_id, one.score) for one in found] == [("001A", 80), ("001C", 20)]
+
+
+# ---- alone ----
+
+
+def test_a_contacts_exact_email_is_enough():
+    assert is_sure(account(has_contact=True))
+    assert is_sure(account(name="Zebra", has_contact=True), customer=CustomerFacts("Ana Duarte", "ana@acme.com"))
+
+
+def test_the_domain_and_the_name_need_a_third_fact():
+    assert not is_sure(account(domain="acme.com"))
+    assert is_sure(account(domain="acme.com", country="US"))
+    assert is_sure(account(domain="acme.com", phone="15125551000"))
+
+
+def test_points_alone_are_not_enough_without_the_name():
+    found = weighed(
+        account(name="Zeta Works", domain="acme.com", phone="15125551000", country="US", postal_code="78701")
     )
 
-    assert [(one.account_id, one.score) for one in found] == [("001A", 80), ("001B", 35)]
-    assert found[0].as_json()["reasons"][1] == {"kind": "company_name", "weight": 35, "text": "The names agree"}
+    assert found[0].score < 85 and not is_sure(*[account(name="Acme Foods", domain="acme.com", phone="15125551000")])
+
+
+def test_two_near_the_threshold_wait_however_far_the_first_is_ahead():
+    first = account("001A", domain="acme.com", has_contact=True, country="US")
+    second = account("001B", domain="acme.com")
+
+    assert is_sure(first) and not is_sure(first, second)
+
+
+@pytest.mark.parametrize(
+    ("customer", "facts", "doubt"),
+    [
+        (CustomerFacts("Huber GmbH", "ap@agency.com", "agency.com"), {"name": "Bright Agency"}, "other_name"),
+        (CustomerFacts("Corner Bakery", "billing@agency.com", "agency.com"), {"name": "Bright"}, "other_name"),
+        (CustomerFacts("Corner Bakery", "sue@gmail.com", has_free_mail=True), {"name": "Zeta"}, "other_name"),
+        (
+            CustomerFacts("Ana", "ana@agency.com", "agency.com", other_names=("Zeta Works",)),
+            {"name": "Agency"},
+            "shared_email",
+        ),
+    ],
+)
+def test_an_email_that_seems_to_be_anothers_waits(customer, facts, doubt):
+    found = account(has_contact=True, domain="agency.com", country="US", **facts)
+
+    assert doubt in kinds(weighed(found, customer=customer)[0])
+    assert not is_sure(found, customer=customer)
+
+
+def test_an_email_of_one_account_and_the_name_of_another_wait():
+    holding = account("001A", "Zeta Holding", has_contact=True)
+
+    assert not is_sure(holding, account("001B", "Acme"))
+    assert kinds(weighed(holding, account("001B", "Acme"))[1])["name_elsewhere"] < 0
+
+
+def test_a_shared_email_that_a_person_matched_here_before_is_no_doubt():
+    customer = CustomerFacts("Acme North", "pay@acme.com", "acme.com", other_names=("Zeta Works",))
+
+    assert not is_sure(account(has_contact=True), customer=customer)
+    assert is_sure(account(has_contact=True, is_chosen=True), customer=customer)
+
+
+def test_an_email_at_a_blocked_domain_says_little():
+    customer = CustomerFacts("Acme", "pay@agency.com", has_blocked_mail=True)
+
+    assert kinds(weighed(account(has_contact=True), customer=customer)[0])["contact_email"] == 20
+    assert not is_sure(account(has_contact=True, country="US"), customer=customer)
+
+
+# ---- for and against ----
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"phone": "15125551000"}, "phone"),
+        ({"postal_code": "78701-1234"}, "postal_code"),
+        ({"country": "US"}, "country"),
+        ({"contacts_at_domain": 3}, "contact_domain"),
+        ({"customers_at_domain": 1}, "same_customers"),
+        ({"customers_in_family": 1}, "same_family"),
+    ],
+)
+def test_what_speaks_for_it(facts, kind):
+    assert kinds(weighed(account(**facts))[0])[kind] > 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"country": "DE"}, "other_country"),
+        ({"domain": "zeta.com"}, "other_website"),
+        ({"name": "Acme Ltd"}, "other_legal_form"),
+        ({"customers_elsewhere": 2}, "other_customers"),
+    ],
+)
+def test_what_speaks_against_it(facts, kind):
+    assert kinds(weighed(account(**facts))[0])[kind] < 0
+
+
+def test_a_domain_under_another_ending_says_nothing():
+    assert not {"other_website", "website_domain"} & kinds(weighed(account(domain="acme.de"))[0]).keys()
+
+
+def test_a_postcode_of_another_country_says_nothing():
+    assert "postal_code" not in kinds(weighed(account(country="DE", postal_code="78701"))[0])
+
+
+# ---- hints ----
+
+
+def test_hints_order_equals_and_decide_nothing():
+    quiet = account("001A", domain="acme.com", type="Prospect")
+    busy = account(
+        "001B",
+        domain="acme.com",
+        type="Customer - Direct",
+        last_activity_on=date(2026, 3, 1),
+        owner_is_active=True,
+        contacts_at_domain=2,
+    )
+
+    found = weighed(quiet, busy)
+
+    assert [one.account_id for one in found] == ["001B", "001A"]
+    assert [one.kind for one in found[0].hints] == ["customer_type", "last_activity", "active_owner", "most_contacts"]
+    assert found[1].hints == () and found[0].score == found[1].score and not is_sure(quiet, busy)
+    assert weighed(busy)[0].hints == ()
+
+
+# ---- whatever comes ----
+
+words = st.sampled_from(["Acme", "Acme Inc", "Zeta GmbH", "Acme Holding", "'; DROP TABLE x; --", ""])
+hosts = st.sampled_from(["", "acme.com", "acme.de", "zeta.io"])
+many_accounts = st.lists(
+    st.builds(
+        AccountFacts,
+        id=st.sampled_from([f"001{letter}" for letter in "ABCDEF"]),
+        name=words,
+        domain=hosts,
+        phone=st.sampled_from(["", "15125551000"]),
+        country=st.sampled_from(["", "US", "DE"]),
+        postal_code=st.sampled_from(["", "78701"]),
+        type=st.sampled_from(["", "Customer"]),
+        has_contact=st.booleans(),
+        contacts_at_domain=st.integers(0, 3),
+        customers_at_domain=st.integers(0, 3),
+        customers_elsewhere=st.integers(0, 3),
+        is_chosen=st.booleans(),
+    ),
+    max_size=6,
+    unique_by=lambda one: one.id,
+)
+a_customer = st.builds(
+    CustomerFacts,
+    name=words,
+    email=st.just("ana@acme.com"),
+    domain=hosts,
+    phone=st.sampled_from(["", "15125551000"]),
+    country=st.sampled_from(["", "US", "DE"]),
+    postal_code=st.sampled_from(["", "78701"]),
+    other_names=st.sampled_from([(), ("Zeta GmbH",)]),
+)
+
+
+@given(a_customer, many_accounts, st.randoms())
+def test_the_order_in_which_accounts_come_does_not_matter(customer, accounts, random):
+    shuffled = random.sample(accounts, len(accounts))
+
+    assert weighed(*shuffled, customer=customer) == weighed(*accounts, customer=customer)
+
+
+@given(a_customer, many_accounts, st.integers(60, 100))
+def test_who_is_taken_alone_has_the_points_and_no_rival_and_no_doubt(customer, accounts, threshold):
+    found = weighed(*accounts, customer=customer)
+    taken = scoring.sure(found, threshold=threshold)
+
+    assert all(0 < one.score <= 100 for one in found)
+    if taken is not None:
+        assert taken == found[0] and taken.score >= threshold
+        assert all(one.score < threshold - scoring.NEAR for one in found[1:])
+        assert not scoring.DOUBTS & {reason.kind for reason in taken.reasons}
+
+
+@given(a_customer, many_accounts)
+def test_a_higher_threshold_takes_nobody_that_a_lower_one_leaves_by_points(customer, accounts):
+    found = weighed(*accounts, customer=customer)
+
+    if found and found[0].score < 70:
+        assert scoring.sure(found, threshold=70) is None and scoring.sure(found, threshold=95) is None
