@@ -39,10 +39,10 @@ sarl sarlau eurl
 snc sci scop
 spa
 srl srls sro spolsro
-bv bvba nv vof
-ab publ abpubl
+bv bvba nv vof beslotenvennootschap
+ab publ abpubl aktiebolag
 as asa
-aps
+aps anpartsselskab
 oy oyj
 sl slu slne
 slp
@@ -68,6 +68,7 @@ _OTHER_NAME = re.compile(
     r"|doing business as|trading as|formerly|previously)\b:?",
     re.IGNORECASE,
 )
+_NOTE = re.compile(r"[(\[](?:do not use|duplicate|dupe?|old|merged|inactive|test)[)\]]", re.IGNORECASE)
 _SITE = re.compile(r"\.(?:com|io|net|org|ai|app|dev|co)\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"[\W_]+")
 _PLAIN = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
@@ -76,13 +77,14 @@ _LONGEST_NAME = 500
 
 
 class Agreement(StrEnum):
-    """How far two names agree; `open` says nothing for or against."""
+    """How far two names agree; `open` says nothing for or against, `apart` that each has a word of its own."""
 
     SAME = "same"
     SPELLING = "spelling"
     GROUP = "group"
     PARTLY = "partly"
     OPEN = "open"
+    APART = "apart"
     UNLIKE = "unlike"
 
 
@@ -146,7 +148,7 @@ def is_named_by(name: str, domain: str) -> bool:
 @lru_cache(maxsize=20_000)
 def taken_apart(name: str) -> tuple[CompanyName, ...]:
     """Return the names that a text holds, the first one first; at least one, without words where nothing is left."""
-    text = unicodedata.normalize("NFKC", name[:_LONGEST_NAME]).replace("(", " (").replace(")", ") ")
+    text = _NOTE.sub(" ", unicodedata.normalize("NFKC", name[:_LONGEST_NAME]))
     pieces = [piece for piece in _OTHER_NAME.split(text) if piece.strip(" ,;()-")]
     return tuple(_one_name(piece) for piece in pieces) or (CompanyName(()),)
 
@@ -194,16 +196,16 @@ def _agreement(one: CompanyName, other: CompanyName) -> Agreement:
     shared = set(one.words) & set(other.words)
     if _is_part(one, other, shared) or _is_initials(one, other) or _is_initials(other, one):
         return Agreement.PARTLY
-    if shared and any(len(word) >= 4 for word in shared):
-        return Agreement.OPEN
+    if shared:
+        return Agreement.APART
     return Agreement.OPEN if fuzz.ratio(one.joined, other.joined) >= 60 else Agreement.UNLIKE
 
 
 def _is_spelling(one: Sequence[str], other: Sequence[str]) -> bool:
     """The same words in another order, or words that differ as typing errors do; numbers must be the same."""
     mine, theirs = _left_over(one, other), _left_over(other, one)
-    if len(mine) != len(theirs):
-        return _is_slip("".join(one), "".join(other))
+    if len(mine) != len(theirs):  # a space more or less; a word more or less is no slip
+        return abs(len("".join(one)) - len("".join(other))) <= 1 and _is_slip("".join(one), "".join(other))
     return all(_is_slip(word, like) for word, like in zip(mine, theirs, strict=True))
 
 

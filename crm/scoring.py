@@ -31,11 +31,12 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "other_customers": -15,
     "unlike_name": -5,
     "other_name": -40,
+    "other_part": -25,
     "shared_email": -30,
     "name_elsewhere": -30,
 }
 # Evidence against that leaves the choice to a person, whatever else is said.
-DOUBTS: Final = frozenset({"other_name", "shared_email", "name_elsewhere"})
+DOUBTS: Final = frozenset({"other_name", "other_part", "shared_email", "name_elsewhere"})
 NAME_POINTS: Final = {Agreement.SAME: 35, Agreement.SPELLING: 22, Agreement.GROUP: 20, Agreement.PARTLY: 10}
 SURE_NAME: Final = NAME_POINTS[Agreement.SPELLING]  # a name that agrees so far says who it is, with the domain
 EMAIL_AT_BLOCKED: Final = 20
@@ -214,6 +215,8 @@ def _by_name(customer: CustomerFacts, account: AccountFacts, named: Agreement) -
         forms = {legal_form(customer.name), legal_form(account.name)} - {"", "co"}
         if len(forms) > 1 and named is not Agreement.PARTLY:
             yield evidence("other_legal_form", f"The legal forms differ: {both}")
+    elif named is Agreement.APART and not _is_a_persons(customer):
+        yield evidence("other_part", f"Each name has a word that the other lacks: {both}")
     elif named is Agreement.UNLIKE and not is_named_by(customer.name, account.domain):
         kind = "other_name" if _is_a_companys(customer) else "unlike_name"
         yield evidence(kind, f"The names have nothing in common: {both}")
@@ -228,12 +231,23 @@ _AGREE: Final = {
 
 
 def _is_a_companys(customer: CustomerFacts) -> bool:
-    """Say whether the customer's name must be a company's: it has a legal form, or is not that of who has the mail."""
-    mailbox = customer.email.partition("@")[0]
-    letters = "".join(letter for letter in mailbox if letter.isalpha())
-    if any(word in letters for one in taken_apart(customer.name) for word in one.words if len(word) >= 3):
-        return False
-    return bool(legal_form(customer.name)) or customer.has_free_mail or letters in _OFFICES
+    """Say whether the customer's name must be that of the company that pays, and an Account of that name is meant.
+
+    It has a legal form, or the mail goes to an office; a private address says nothing about who pays.
+    """
+    if customer.has_free_mail or _mailbox(customer) in _OFFICES:
+        return True
+    return bool(legal_form(customer.name)) and not _is_a_persons(customer)
+
+
+def _is_a_persons(customer: CustomerFacts) -> bool:
+    """Say whether the customer is called as its mailbox is: Ana Duarte at ana.duarte@ or aduarte@."""
+    words = [word for one in taken_apart(customer.name) for word in one.words if len(word) >= 3]
+    return bool(words) and any(word in _mailbox(customer) for word in words)
+
+
+def _mailbox(customer: CustomerFacts) -> str:
+    return "".join(letter for letter in customer.email.partition("@")[0] if letter.isalpha())
 
 
 def _by_place(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
