@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from django.db import transaction
 from billing import selectors as billing
 from crm import alerts
 from crm.channels.salesforce.fields import ACCOUNT
+from crm.domains import blocked_domains
 from crm.models import SalesforceOrg, SourceRules
 
 OF_ORG = (
@@ -25,6 +27,8 @@ OF_ORG = (
     "reserve_calls",
     "log_days",
     "csm_field",
+    "match_threshold",
+    "blocked_domains",
     "alert_email",
     "alert_channel",
 )
@@ -108,6 +112,12 @@ def fault_of_lookup(name: str, *, now: datetime) -> str:
     if found.get("type") != "reference" or "User" not in (found.get("referenceTo") or ()):
         return f"{name} is no lookup of a User."
     return ""
+
+
+def read_domains(text: str) -> tuple[list[str], list[str]]:
+    """Return the domains that a text lists, each as a company can register it, and the words that are none."""
+    words = re.split(r"[\s,;]+", text.strip().lower())
+    return sorted(blocked_domains(text)), [word for word in words if word and not blocked_domains(word)]
 
 
 def change_source(source_pk: int, wanted: Mapping[str, str], *, by: str) -> list[str]:

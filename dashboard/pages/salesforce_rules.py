@@ -33,6 +33,8 @@ LABELS = {
     "reserve_calls": "Calls left to others",
     "log_days": "Days that writes are kept",
     "csm_field": "Field of Account that names who looks after it",
+    "match_threshold": "Points for a match without a person",
+    "blocked_domains": "Blocked domains",
     "alert_email": "Addresses",
     "alert_channel": "Slack channel",
 }
@@ -73,6 +75,20 @@ class OrgForm(forms.Form):
         error_messages={"invalid": "This is not an API name, such as CSM__c."},
         help_text="A lookup of a User, such as CSM__c; that User owns our Tasks. Empty: the Account's owner.",
     )
+    match_threshold = _count(
+        "match_threshold",
+        "Of 100. Two Accounts near it always wait; an Account id in Stripe's metadata needs no points.",
+        least=70,
+        most=100,
+    )
+    blocked_domains = forms.CharField(
+        label=LABELS["blocked_domains"],
+        required=False,
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text="Of agencies, holdings and others that pay for several companies: an address there tells nobody. "
+        "One a line. Free mail never counts anyway.",
+    )
     alert_email = forms.CharField(
         label=LABELS["alert_email"],
         required=False,
@@ -85,6 +101,12 @@ class OrgForm(forms.Form):
         max_length=80,
         help_text="Told the same; such as #revops. The bot must be a member.",
     )
+
+    def clean_blocked_domains(self) -> str:
+        domains, others = rules.read_domains(self.cleaned_data["blocked_domains"])
+        if others:
+            raise ValidationError(f"'{others[0]}' is not a domain that a company can register.")
+        return "\n".join(domains)
 
     def clean_alert_email(self) -> str:
         found = [one.strip() for one in self.cleaned_data["alert_email"].split(",") if one.strip()]
@@ -180,6 +202,7 @@ def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
             "sources": [(one, SourceForm(initial=_initial(one), prefix=str(one.pk))) for one in rules.of_sources()],
             "records": [form[name] for name in ("makes_opportunities", "makes_accounts", "deletes_tasks", "csm_field")],
             "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
+            "matching": [form["match_threshold"], form["blocked_domains"]],
             "alerts": [form["alert_email"], form["alert_channel"]],
             "has_errors": bool(form.errors),
             "changes": [(one, LABELS.get(one.field, one.field)) for one in rules.last_changes(limit=SHOWN)],

@@ -13,7 +13,13 @@ from tests.dashboard.people import person
 from tests.scenario import Scenario
 
 PAGE = "/dashboard/salesforce/rules/"
-VALUES = {"write_allowance": 3000, "read_allowance": 500, "reserve_calls": 1000, "log_days": 400}
+VALUES = {
+    "write_allowance": 3000,
+    "read_allowance": 500,
+    "reserve_calls": 1000,
+    "log_days": 400,
+    "match_threshold": 85,
+}
 
 pytestmark = pytest.mark.django_db
 
@@ -111,3 +117,20 @@ def test_it_is_the_administrator_s(role):
     client.force_login(person(role))
 
     assert client.get(PAGE).status_code == client.post(f"{PAGE}1/").status_code == 403
+
+
+def test_blocked_domains_are_kept_as_a_company_registers_them(admin, org):
+    admin.post(
+        PAGE, {**VALUES, "match_threshold": 90, "blocked_domains": "Agency.com, @pay.holding.co.uk"}, follow=True
+    )
+
+    org.refresh_from_db()
+    assert (org.match_threshold, org.blocked_domains) == (90, "agency.com\nholding.co.uk")
+
+
+def test_a_word_that_is_no_domain_is_named_and_nothing_changes(admin, org):
+    answer = admin.post(PAGE, {**VALUES, "match_threshold": 90, "blocked_domains": "agency.com nonsense"})
+
+    org.refresh_from_db()
+    assert answer.status_code == 422 and "&#x27;nonsense&#x27; is not a domain" in text(answer)
+    assert (org.match_threshold, org.blocked_domains) == (85, "")
