@@ -55,6 +55,7 @@ urlpatterns: list[URLPattern] = [
     path("snoozes/", matches.create_snooze, name="snoozes"),
     path("waits/", matches.create_wait, name="waits"),
     path("ignores/", matches.create_ignore, name="ignores"),
+    path("accounts/", matches.create_account, name="accounts"),
     path("assignments/", matches.assign, name="assignments"),
     path("choices/", unmatched.create_choice, name="choices"),
     path("choices/<int:pk>/delete/", unmatched.delete_choice, name="choice_delete"),

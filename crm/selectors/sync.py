@@ -46,6 +46,7 @@ class Connection:
     error: str
     compared_to: datetime | None
     makes_opportunities: bool
+    makes_accounts: bool
     log_days: int
     open_differences: int = 0
 
@@ -106,6 +107,7 @@ def _connection(row: Any) -> Connection:
         row.error,
         row.compared_to,
         row.makes_opportunities,
+        row.makes_accounts,
         row.log_days,
         row.open_differences or 0,
     )

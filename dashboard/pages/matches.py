@@ -39,6 +39,13 @@ def create_match(request: HttpRequest) -> HttpResponse:
 
 @requires(Ability.MATCH)
 @require_POST
+def create_account(request: HttpRequest) -> HttpResponse:
+    """Have an Account made for the customer, where the connection's settings allow it."""
+    return _matched(request, lambda pk, by, now: matching.create_account(pk, by=by, now=now))
+
+
+@requires(Ability.MATCH)
+@require_POST
 def delete_match(request: HttpRequest, pk: int) -> HttpResponse:
     """Undo a match: the customer waits again, and what Salesforce holds is taken off the Account."""
     try:
@@ -138,7 +145,7 @@ def _matched(request: HttpRequest, decide: Callable[[int, str, datetime], object
     except MalformedId:
         refused = "No Account was chosen. Choose a candidate, or search one."
         return answer(request, Outcome.STAYS, customer_pk, refused=refused)
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, matching.NotMade) as error:
         return answer(request, Outcome.STAYS, customer_pk, refused=str(error))
     match = crm.matches_of([customer_pk])[customer_pk]
     decided.keep(request, decided.MATCHED, customer_pk, match_pk=match.pk, released=held)

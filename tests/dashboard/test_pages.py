@@ -198,6 +198,7 @@ def test_deciding_is_open_to_exactly_the_roles_that_need_it(world: World, role: 
         "/dashboard/unmatched/back/snoozed/": Ability.MATCH,
         "/dashboard/unmatched/bulk/accept/": Ability.MATCH,
         "/dashboard/assignments/": Ability.ANNOTATE,
+        "/dashboard/accounts/": Ability.MATCH,
         f"/dashboard/customers/{world.pk(world.beta)}/notes/": Ability.ANNOTATE,
         "/dashboard/choices/": Ability.MATCH,
         "/dashboard/imports/": Ability.IMPORT,

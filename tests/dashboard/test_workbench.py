@@ -431,6 +431,26 @@ def test_a_customer_is_assigned_from_its_card(client: Client, beta: int) -> None
     assert "Nobody looks after it now." in text_of(nobody)
 
 
+def test_an_account_is_made_only_where_the_setting_allows_it(world: World, client: Client, beta: int) -> None:
+    assert "New Account" not in text_of(client.get(PAGE))
+    world.org.makes_accounts = True
+    world.org.save()
+    assert "New Account" in text_of(client.get(PAGE))
+
+    answer = client.post("/dashboard/accounts/", {"customer": beta}, headers=SCRIPT)
+
+    assert 'data-outcome="stays"' in answer.content.decode()
+    assert "In shadow mode nothing is written. It would make the Account Beta Bakery" in text_of(answer)
+
+
+def test_how_matching_goes_is_read_after_the_page(client: Client, world: World, beta: int) -> None:
+    accept(client, world, beta)
+
+    told = text_of(client.get(PAGE, headers={"HX-Target": "bench-metrics"}))
+
+    assert "In the last 90 days 1 customer was matched alone, of which 100.00% stood, and 1 by people" in told
+
+
 # ---- many at once ----
 
 

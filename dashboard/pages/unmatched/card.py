@@ -85,6 +85,7 @@ class Card:
     ignore_choices: tuple[Choice, ...]
     wait_choices: tuple[Choice, ...]
     people_choices: tuple[Choice, ...]
+    may_make_account: bool
     find: str
     like: str
 
@@ -122,6 +123,7 @@ def card(request: HttpRequest, row: crm.UnmatchedRow, assigned: crm.NoteRow | No
         ignore_choices=_numbered(matching.IGNORE_REASONS.items()),
         wait_choices=_numbered(matching.WAITS.items()),
         people_choices=_people(request, assigned) if may(request, Ability.ANNOTATE) else (),
+        may_make_account=connection is not None and connection.makes_accounts,
         find=request.GET.get("find", ""),
         like=request.GET.get("like", ""),
     )
@@ -209,7 +211,10 @@ def _candidates(
 
 def _found(request: HttpRequest, row: crm.UnmatchedRow, *, sees: bool) -> list[_Found]:
     """Return what the reader searched for, then what the machine found."""
-    found = [_Found(one.account_id, one.account_id, one.name, one.score, one.reasons) for one in row.candidates]
+    found = [
+        _Found(one.account_id, one.account_id, one.name, one.score, (*one.reasons, *one.hints))
+        for one in row.candidates
+    ]
     known = {one.account_id for one in found}
     if not sees:
         return found

@@ -37,6 +37,8 @@ def unmatched(request: HttpRequest) -> HttpResponseBase:
     asked = asking.read(request, scope, now=now)
     if kind := shared.wants_export(request):
         return exporting.export(request, kind, scope, asked, now)
+    if parts.is_asked(request, "bench-metrics"):
+        return render(request, "dashboard/unmatched/metrics.html", {"metrics": crm.match_metrics(now=now)})
     if parts.is_asked(request, "bench-card") and asked.customer_pk is not None:
         return _card_alone(request, asked, now=now)
     found = crm.unmatched(asked.chosen, limit=PAGE_SIZE, order=asked.order, after=asked.after)

@@ -162,6 +162,7 @@
       var found = parse(text).querySelector("[data-bench]");
       bench.replaceWith(adopt(found));
       bench = found;
+      if (window.htmx) window.htmx.process(bench);
       var first = chosen();
       if (first) { first.focus(); readAhead(first); }
     }, failed);
