@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F
 
 from crm import messages, statements, writes
-from crm.channels.kinds import Outcome, Parcel, Permanent, Postponed, Sent, Transient, Wait
+from crm.channels.kinds import ChannelError, Outcome, Parcel, Permanent, Postponed, Sent, Transient, Wait
 from crm.models import Drift, DriftState, Match, Message, RecordKind, SyncRecord, Unmatched, WorkState
 from crm.outbox.owing import IGNORED, UNMATCHED, WITHDRAWN
 from crm.outbox.settling import COLUMNS, MESSAGE_COLUMNS, RECORD_COLUMNS, Settled, try_later
@@ -64,8 +64,8 @@ def _settle(row: Any, outcome: Outcome, *, hold: str, is_ours: bool, now: dateti
     elif isinstance(outcome, Postponed):
         row.attempts = max(0, row.attempts - 1)
     else:
-        error = outcome if isinstance(outcome, Transient) else Transient("unclear", "The answer was unclear.")
-        try_later(row, error, now)
+        nothing = Transient("no_outcome", "Nothing was said of what became of it.")
+        try_later(row, outcome if isinstance(outcome, ChannelError) else nothing, now)
 
 
 def _taken(row: Any, *, hold: str, is_ours: bool, now: datetime) -> None:

@@ -55,7 +55,7 @@ class OrgForm(forms.Form):
     makes_accounts = forms.BooleanField(
         label=LABELS["makes_accounts"],
         required=False,
-        help_text="On the Unmatched page, where no Account fits. The integration user needs the right to create Accounts.",
+        help_text="On the Unmatched page, where no Account fits. Our user there needs the right to create Accounts.",
     )
     deletes_tasks = forms.BooleanField(
         label=LABELS["deletes_tasks"],
