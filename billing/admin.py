@@ -69,7 +69,7 @@ class SourceForm(forms.ModelForm):
 
     class Meta:
         model = StripeSource
-        fields = ["slug", "label", "livemode", "account_id", "history_from"]
+        fields = ["slug", "label", "livemode", "account_id", "history_from", "writes_metadata"]
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}

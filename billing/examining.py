@@ -60,6 +60,7 @@ def examine(source: StripeSource) -> list[Check]:
     reader = stripe_api.Reader(source)
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:  # these threads only talk to Stripe
         listed = pool.submit(_listed, reader, "webhook_endpoints", 100)
+        tried = pool.submit(_may_write, reader) if source.writes_metadata else None
         answers = list(pool.map(lambda right: _listed(reader, right.kind, 1), RIGHTS))
         there = listed.result()
     refused = next((one for one in answers if isinstance(one, stripe_api.WrongKey)), None)
@@ -67,11 +68,34 @@ def examine(source: StripeSource) -> list[Check]:
         cure = "Copy the key again, or make a new restricted one in Stripe: Developers, API keys."
         return [Check("key", State.MEND, f"Stripe does not know this key. {refused}", "wrong_api_key", cure)]
     found = [*_rights(answers), *_clock([*answers, there])]
+    if tried is not None and not tried.result():
+        found.append(MAY_NOT_WRITE)
     if isinstance(there, stripe_api.Seen):
         found += endpoints.compare(source, there.rows)
     elif isinstance(there, stripe_api.NotAllowed):
         found.append(ENDPOINT_UNSEEN)
     return found
+
+
+MAY_NOT_WRITE: Final = Check(
+    "right",
+    State.MEND,
+    "The key may not write Customers, and this source is set to write Account ids to their metadata.",
+    "missing_permission",
+    "In Stripe: Developers, API keys, this key, Edit. Set Customers to Write (rak_customer_write), save, check again.",
+)
+NOBODY: Final = "cus_mrr_ledger_asks_for_its_right"
+
+
+def _may_write(reader: stripe_api.Reader) -> bool:
+    """Try to change a customer that is not there: whether one may is said before whether it is there."""
+    try:
+        reader.change("customers", NOBODY, {"metadata": {}})
+    except stripe_api.NotAllowed:
+        return False
+    except stripe_api.StripeError:
+        return True
+    return True
 
 
 ENDPOINT_UNSEEN: Final = Check(

@@ -16,6 +16,7 @@ from billing.listing_models import ListingState as ListingState
 from billing.listing_models import ListingWindow as ListingWindow
 from billing.listing_models import Purpose as Purpose
 from billing.listing_models import Unposted as Unposted
+from billing.written_models import MetadataWrite as MetadataWrite
 
 
 class StripeSource(models.Model):
@@ -39,6 +40,13 @@ class StripeSource(models.Model):
     has_forgotten = models.BooleanField(
         default=False, db_default=False, editable=False, help_text="customers of it are forgotten: bodies are looked at"
     )
+    writes_metadata = models.BooleanField(
+        "write Account ids to Stripe",
+        default=False,
+        db_default=False,
+        help_text="the Account of a match goes into its customer's metadata; the key needs write access to Customers",
+    )
+    metadata_written_to = models.DateTimeField(null=True, editable=False, help_text="matches before this are written")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -88,18 +88,18 @@ class Reader:
         return Seen([row.to_dict(for_json=True) for row in page.data], _ahead_seconds(page.last_response.headers))
 
     def create(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Make an object and return it as plain JSON; what is made is a webhook endpoint, nothing else of Stripe's."""
+        """Make an object and return it as plain JSON: a webhook endpoint, nothing else of Stripe's."""
         self._wait(kind)
         with _in_our_words():
             made: Any = getattr(self._client.v1, kind).create(values)
         plain: dict[str, Any] = made.to_dict(for_json=True)
         return plain
 
-    def change(self, kind: str, stripe_id: str, values: dict[str, Any]) -> None:
-        """Change an object, as `create` makes one."""
+    def change(self, kind: str, stripe_id: str, values: dict[str, Any], *, once: str = "") -> None:
+        """Change an endpoint, or a customer's metadata; a repeat with the same `once` changes nothing more."""
         self._wait(kind)
         with _in_our_words():
-            getattr(self._client.v1, kind).update(stripe_id, values)
+            getattr(self._client.v1, kind).update(stripe_id, values, {"idempotency_key": once} if once else None)
 
     def page(self, path: str, asked_for: Mapping[str, Any]) -> Page:
         """Read one page of a list with these parameters; `path` is the list's address below /v1/."""

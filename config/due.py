@@ -8,7 +8,7 @@ from datetime import datetime
 from django.core.cache import cache
 from django.db.models import Min, Q, QuerySet
 
-from billing import backfill, fetches, listings, unposted
+from billing import backfill, fetches, listings, unposted, write_back
 from billing.models import EventState, StripeEvent
 from crm import outbox
 from crm.channels import CHANNELS
@@ -85,8 +85,8 @@ def is_clock_due(*, now: datetime) -> bool:
 
 
 def is_fetch_due(*, now: datetime) -> bool:
-    """Say whether Stripe is to be asked for something now, or somebody waits for what it answered."""
-    return fetches.is_due(now=now)
+    """Say whether Stripe is to be asked for something or told of a match now, or somebody waits for its answer."""
+    return fetches.is_due(now=now) or write_back.is_due(now=now)
 
 
 def is_listing_due(*, now: datetime) -> bool:

@@ -11,11 +11,12 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from billing import backfill, fetches, inbox, listings, mirror, owed, unposted
+from billing import backfill, fetches, inbox, listings, mirror, owed, unposted, write_back
 from billing import selectors as billing
 from billing.models import EventState, Origin, StripeEvent
 from billing.owed import Need
 from crm import assessing, matching, outbox, payments
+from crm import selectors as crm
 from crm.channels import CHANNELS, salesforce
 from crm.channels.salesforce import bulk, taking_back
 from mrr import ledger, policies
@@ -145,7 +146,7 @@ def drain_fetches(*, now: datetime | None = None) -> Drained:
     """Ask Stripe for what payloads lacked, in no transaction, and bring the customers who waited for it in step."""
     now = now or timezone.now()
     fetched = fetches.fetch_due(now=now)
-    done = Drained(fetched=fetched.claimed, parked=fetched.parked)
+    done = Drained(fetched=fetched.claimed + write_back_matches(now=now), parked=fetched.parked)
     pks = fetches.customers_to_repost(now=now, limit=BATCH_CUSTOMERS)
     try:
         return done + repost(pks, now=now)
@@ -158,6 +159,13 @@ def drain_fetches(*, now: datetime | None = None) -> Drained:
             log.exception("repost failed", customer_pk=pk)
             fetches.put_off(pk, until=now + CLOCK_RETRY)
     return done
+
+
+def write_back_matches(*, now: datetime) -> int:
+    """Write the Accounts of new matches to Stripe, for sources that are set to; returns how many rows were tried."""
+    for one in write_back.followed():
+        write_back.owe(one.source_pk, crm.account_changes(one.source_pk, after=one.after), now=now)
+    return write_back.send_due(now=now)
 
 
 def _paid_live(events: Iterable[StripeEvent]) -> set[tuple[int, str]]:

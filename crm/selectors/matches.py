@@ -79,6 +79,19 @@ def _match(row: Match) -> MatchRow:
     )
 
 
+def account_changes(source_pk: int, *, after: datetime | None) -> dict[int, str]:
+    """Return the Account ids that customers of a source got since a moment, empty for those who lost theirs."""
+    rows = Match.objects.filter(customer__source_id=source_pk)
+    since = Q() if after is None else Q(matched_at__gte=after)
+    standing = rows.filter(since, undone_at__isnull=True).values_list("customer_id", "account__salesforce_id")
+    if after is None:
+        return dict(standing)
+    lost = rows.filter(undone_at__gte=after).exclude(
+        customer_id__in=Match.objects.filter(undone_at__isnull=True).values("customer_id")
+    )
+    return dict.fromkeys(lost.values_list("customer_id", flat=True), "") | dict(standing)
+
+
 @dataclass(frozen=True, slots=True)
 class AccountRow:
     """A Salesforce Account as mirrored, with how many customers are matched to it."""
