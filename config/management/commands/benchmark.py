@@ -17,12 +17,13 @@ class Command(BaseCommand):
         "simulate-ledger: made-up histories, delivered in any order, must end in the same books. "
         "rebuild: the whole ledger recomputed from many events. "
         "salesforce: from events to confirmed records, and the calls they take, with 200 ms of latency in the org. "
-        "backfill: reading a Stripe account by its lists, with 100 ms of latency and 100 calls a second."
+        "backfill: reading a Stripe account by its lists, with 100 ms of latency and 100 calls a second. "
+        "matching: weighing unmatched customers against a large org, and opening the queue of them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "name", choices=["webhook", "pipeline", "simulate-ledger", "rebuild", "salesforce", "backfill"]
+            "name", choices=["webhook", "pipeline", "simulate-ledger", "rebuild", "salesforce", "backfill", "matching"]
         )
         parser.add_argument("--events", type=int, help="events a side and loop (2,000); rebuild: in all (1,000,000)")
         parser.add_argument("--rate", type=float, help="events a second of the open loop: webhook 200, salesforce 5")
@@ -34,6 +35,8 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=1_000_000, help="simulate-ledger: of the first history")
         parser.add_argument("--subscriptions", type=int, default=100_000, help="rebuild: that the events are of")
         parser.add_argument("--objects", type=int, default=30_000, help="backfill: that the account holds")
+        parser.add_argument("--accounts", type=int, default=100_000, help="matching: in the org")
+        parser.add_argument("--customers", type=int, default=20_000, help="matching: that wait for one of them")
         parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
 
     def handle(self, *, name: str, **options: Any) -> None:
@@ -77,6 +80,14 @@ class Command(BaseCommand):
 
         result = backfill.run(objects=objects, tell=self.stderr.write)
         self._table("Reading an account", [result["first"], result["again"]])
+        return result
+
+    def _matching(self, *, accounts: int, customers: int, **_options: Any) -> dict[str, Any]:
+        from config.benchmarks import matching
+
+        result = matching.run(accounts=accounts, customers=customers, tell=self.stderr.write)
+        self._table("Weighing customers", [result["weighed"]])
+        self._table("Opening the queue", [result["queue"]])
         return result
 
     def _simulate_ledger(self, *, histories: int, pipeline: int, seed: int, **_options: Any) -> dict[str, Any]:
