@@ -3,6 +3,7 @@
 from crm.channels.salesforce.budget import Budget
 from crm.channels.salesforce.errors import Explanation
 from crm.selectors.acceptable import Acceptable, acceptable
+from crm.selectors.decisions import MatchDecision, match_decisions
 from crm.selectors.differences import (
     DriftPage,
     DriftRow,
@@ -153,6 +154,7 @@ __all__ = [
     "GoingLive",
     "HeldWork",
     "Largest",
+    "MatchDecision",
     "MatchMetrics",
     "MatchRow",
     "MatchTotals",
@@ -208,6 +210,7 @@ __all__ = [
     "logged_writes",
     "looking_after",
     "lost_lately",
+    "match_decisions",
     "match_history",
     "match_metrics",
     "matched_searched",

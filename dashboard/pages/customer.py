@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from billing import selectors as billing
 from crm import selectors as crm
 from dashboard import charts, exports, formats
-from dashboard.pages import explain, movements, notes, risks, shared, sync
+from dashboard.pages import explain, match_lines, movements, notes, risks, shared, sync
 from dashboard.pages.latest import event_line, movement_rows
 from dashboard.parts import Choice, Fact
 from dashboard.roles import Ability, may, requires
@@ -96,6 +96,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             "account_name": (match.account_name if sees else match.account_id) if match else "",
             "match_words": _match_words(match, sees=sees) if match else "",
             "unmatched": None if match else _unmatched(pk),
+            "decisions": match_lines.of_customer(pk),
             "may_match": may(request, Ability.MATCH),
             "may_forget": may(request, Ability.FORGET),
             "notes": notes.card_of_customer(request, pk, today=day),

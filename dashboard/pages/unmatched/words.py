@@ -23,6 +23,9 @@ KINDS = {
     "shared_email": "E-mail shared by several",
     "name_elsewhere": "Name fits another Account",
     "searched": "Found by your search",
+    "like_customer": "Like another customer",
+    "made_account": "Made for it",
+    "merged_account": "Account merged",
 }
 STATES = {  # reason: tone, glyph, words in the queue
     "no_account_for_id": ("warn", "alert-triangle", "Id unknown"),
@@ -36,6 +39,7 @@ STATES = {  # reason: tone, glyph, words in the queue
     "no_contact": ("n", "search", "No Contact"),
     "no_org": ("n", "plug-off", "No Salesforce"),
     "undone": ("n", "arrow-back-up", "Undone"),
+    "ignored": ("n", "circle-minus", "Ignored"),
 }
 OTHER_STATE = ("n", "search", "Waits")
 ADVICE = {
