@@ -10,14 +10,22 @@ from fractions import Fraction
 from dashboard import charts, formats, parts
 from dashboard.curves import Curve
 from mrr import selectors as mrr
-from mrr.engine.money import shown
+from mrr.engine.money import MICROS, exponent, shown
 
 TITLES = {
     mrr.Measure.LOGO: "Percent of acquired customers still paying",
     mrr.Measure.NET_MRR: "Percent of acquired MRR still paying",
     mrr.Measure.GROSS_MRR: "Percent of acquired MRR kept, without gains",
+    mrr.Measure.ABSOLUTE: "MRR of each cohort",
+    mrr.Measure.ARPA: "MRR per customer who still pays",
 }
-NAMES = {mrr.Measure.LOGO: "Logos", mrr.Measure.NET_MRR: "Net MRR", mrr.Measure.GROSS_MRR: "Gross MRR"}
+NAMES = {
+    mrr.Measure.LOGO: "Logos",
+    mrr.Measure.NET_MRR: "Net MRR",
+    mrr.Measure.GROSS_MRR: "Gross MRR",
+    mrr.Measure.ABSOLUTE: "Absolute",
+    mrr.Measure.ARPA: "ARPA",
+}
 _DIVERGING = (
     ("d6", "<60"),
     ("d5", "60"),
@@ -34,6 +42,9 @@ _DIVERGING = (
 )
 
 
+_AMOUNT_STEPS = ("u1", "u2", "u3", "u4", "u5")  # by fifths of the cells shown
+
+
 @dataclass(frozen=True)
 class HeatCell:
     step: str
@@ -46,7 +57,7 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatRow:
-    cohort: date
+    name: str
     customers: int
     acquired: str
     cells: tuple[HeatCell | None, ...]
@@ -58,6 +69,8 @@ class Heat:
 
     title: str
     caption: str
+    scale_name: str
+    is_share: bool
     scale: tuple[tuple[str, str], ...]
     periods: range
     rows: tuple[HeatRow, ...]
@@ -78,24 +91,83 @@ def heat(
     listed = found.cohorts[-rows:] if rows else found.cohorts
     longest = max((cell.period for cohort in listed for cell in cohort.cells), default=0) + 1
     columns = range(min(periods, longest))
-    diverging = found.measure is mrr.Measure.NET_MRR
+    look = _look(found, listed)
     averages = {average.period: average.ratio for average in found.averages}
     return Heat(
         title=TITLES[found.measure],
-        caption=f"{TITLES[found.measure]}, by month of acquisition and months since",
-        scale=_DIVERGING if diverging else _DIVERGING[:7],
+        caption=f"{TITLES[found.measure]}, by {found.interval.value} of acquisition and {found.interval.value}s since",
+        scale_name="percent of what was acquired" if found.measure.is_share else "fifths of the cells shown",
+        is_share=found.measure.is_share,
+        scale=look.scale,
         periods=columns,
-        rows=tuple(_row(cohort, found, columns, url, chosen, diverging=diverging) for cohort in listed),
+        rows=tuple(_row(cohort, found, columns, url, chosen, look) for cohort in listed),
         customers=sum(cohort.customers for cohort in listed),
         acquired=_acquired(sum(cohort.acquired_micros for cohort in listed), found.currency),
-        averages=tuple(_average(averages.get(period), diverging=diverging) for period in columns),
+        averages=tuple(_average(averages.get(period), look) for period in columns),
     )
+
+
+def cohort_name(found: mrr.Cohorts, cohort: date) -> str:
+    """Name a cohort as people say it: Mar 2026, Jan – Mar 2026, or 2026 where the fiscal year is the calendar's."""
+    last = found.last_of(cohort)
+    if cohort == last:
+        return formats.month(cohort)
+    if (cohort.month, last.month) == (1, 12):
+        return str(cohort.year)
+    return f"{cohort:%b} – {formats.month(last)}"
+
+
+def value_text(found: mrr.Cohorts, cell: mrr.Cell) -> str:
+    """Write what a cell says: 98.2%, or an amount; n/a where nobody pays."""
+    value = cell.value(found.measure)
+    if found.measure.is_share:
+        return formats.ratio(value)
+    return formats.NOT_KNOWN if value is None else formats.money(round(value / MICROS), found.currency)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a measure's values are set in cells: their step of colour and their short text."""
+
+    scale: tuple[tuple[str, str], ...]
+    step: Callable[[Fraction], str]
+    text: Callable[[Fraction], str]
+
+
+def _look(found: mrr.Cohorts, listed: Sequence[mrr.Cohort]) -> _Look:
+    if found.measure.is_share:
+        diverging = found.measure is mrr.Measure.NET_MRR
+        return _Look(
+            _DIVERGING if diverging else _DIVERGING[:7],
+            lambda value: parts.heat_class(value, diverging=diverging),
+            lambda value: str(round(value * 100)),
+        )
+    known = sorted(
+        value for cohort in listed for cell in cohort.cells if (value := cell.value(found.measure)) is not None
+    )
+    lower = [known[len(known) * fifth // 5] for fifth in range(1, 5)] if known else []
+
+    def text(value: Fraction) -> str:
+        return charts.short_money(_whole(value, found.currency), found.currency).removesuffix(".00")
+
+    names = ("lowest", *(f"from {text(bound)}" for bound in lower))
+    return _Look(
+        tuple(zip(_AMOUNT_STEPS, names, strict=False)),
+        lambda value: _AMOUNT_STEPS[sum(value >= bound for bound in lower)],
+        text,
+    )
+
+
+def _whole(value: Fraction, currency: str) -> int:
+    """Round micros to whole major units, as short texts show them, in minor units."""
+    unit = 10 ** exponent(currency)
+    return round(value / (MICROS * unit)) * unit
 
 
 def drawn_curves(found: mrr.Cohorts, *, rows: int) -> tuple[list[Curve], Curve]:
     """Return what cohorts kept as curves, the running month left out, and the weighted average of all."""
     drawn = [
-        Curve(formats.month(cohort.cohort), _shares([cell for cell in cohort.cells if not cell.is_running]))
+        Curve(cohort_name(found, cohort.cohort), _shares([cell for cell in cohort.cells if not cell.is_running]))
         for cohort in found.cohorts[-rows:]
     ]
     length = max((len(curve.shares) for curve in drawn), default=0)
@@ -114,35 +186,34 @@ def _row(
     columns: range,
     url: Callable[[date, int], str],
     chosen: tuple[date, int] | None,
-    *,
-    diverging: bool,
+    look: _Look,
 ) -> HeatRow:
     cells = {cell.period: cell for cell in cohort.cells}
-    drawn: list[HeatCell | None] = []
+    name, drawn = cohort_name(found, cohort.cohort), list[HeatCell | None]()
     for period in columns:
         cell = cells.get(period)
-        if cell is None or cell.ratio is None:
+        value = cell.value(found.measure) if cell else None
+        if cell is None or value is None:
             drawn.append(None)
             continue
+        of = " of what was acquired" if found.measure.is_share else ""
         drawn.append(
             HeatCell(
-                parts.heat_class(cell.ratio, diverging=diverging),
-                str(round(cell.ratio * 100)),
-                f"{formats.month(cohort.cohort)} cohort, month {period}: {formats.ratio(cell.ratio)} of what was "
-                f"acquired, {formats.count(cell.customers)} of {formats.count(cohort.customers)} customers"
-                f"{', running month' if cell.is_running else ''}",
+                look.step(value),
+                look.text(value),
+                f"{name} cohort, {found.interval.value} {period}: {value_text(found, cell)}{of}, "
+                f"{formats.count(cell.customers)} of {formats.count(cohort.customers)} customers"
+                f"{f', running {found.interval.value}' if cell.is_running else ''}",
                 url(cohort.cohort, period),
                 cell.is_running,
                 chosen == (cohort.cohort, period),
             )
         )
-    return HeatRow(cohort.cohort, cohort.customers, _acquired(cohort.acquired_micros, found.currency), tuple(drawn))
+    return HeatRow(name, cohort.customers, _acquired(cohort.acquired_micros, found.currency), tuple(drawn))
 
 
-def _average(ratio: Fraction | None, *, diverging: bool) -> HeatCell | None:
-    if ratio is None:
-        return None
-    return HeatCell(parts.heat_class(ratio, diverging=diverging), str(round(ratio * 100)))
+def _average(value: Fraction | None, look: _Look) -> HeatCell | None:
+    return None if value is None else HeatCell(look.step(value), look.text(value))
 
 
 def _acquired(micros: int, currency: str) -> str:

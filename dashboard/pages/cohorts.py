@@ -13,17 +13,19 @@ from django.views.decorators.http import require_GET
 
 from dashboard import curves, exports, formats, periods
 from dashboard.pages import explain, shared
-from dashboard.pages.cohort_heat import NAMES, drawn_curves, heat
+from dashboard.pages.cohort_heat import NAMES, cohort_name, drawn_curves, heat, value_text
 from dashboard.pages.shared import Scope, exact_minor
 from dashboard.parts import Choice
 from dashboard.roles import Ability, requires
 from mrr import selectors as mrr
-from mrr.engine.money import shown
+from mrr.engine.money import MICROS, shown
 
 LENGTHS = (12, 24, 36)
+LONGER = {mrr.Interval.QUARTER: 12, mrr.Interval.YEAR: 10}  # so many cohorts where they are longer than a month
 SHOWN_CUSTOMERS = 8
 COLUMNS = (
     "measure",
+    "interval",
     "currency",
     "cohort",
     "customers_acquired",
@@ -35,6 +37,7 @@ COLUMNS = (
     "mrr_minor",
     "mrr_micros",
     "ratio",
+    "arpa_minor",
 )
 
 
@@ -86,20 +89,22 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
-    measure, length = _measure(request), _length(request)
+    measure, interval, length = _measure(request), _interval(request), _length(request)
+    rows = LONGER.get(interval, length)
     day = shared.today(now)
     found = mrr.cohorts(
         measure,
         today=day,
         currency=scope.native,
-        first=periods.plus_months(day, 1 - length),
+        first=periods.plus_months(day, interval.months * (1 - rows)),
+        interval=interval,
         sources=scope.sources,
         rates=scope.rates,
     )
     if kind := shared.wants_export(request):
         return _export(request, kind, found, scope, now)
     chosen = _chosen(request, found)
-    drawn, average = drawn_curves(found, rows=length)
+    drawn, average = drawn_curves(found, rows=rows) if measure.is_share else ([], curves.Curve("Average", []))
     return shared.page(
         request,
         "dashboard/cohorts.html",
@@ -108,20 +113,17 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
             "measures": [
                 Choice(name, shared.link(request, measure=code.value), code is measure) for code, name in NAMES.items()
             ],
-            "lengths": [
-                Choice(
-                    f"{number} months", shared.link(request, months=number, cohort=None, period=None), number == length
-                )
-                for number in LENGTHS
-            ],
+            "intervals": _intervals(request, interval),
+            "lengths": _lengths(request, length) if interval is mrr.Interval.MONTH else [],
+            "interval": interval.value,
             "measure_name": NAMES[measure],
             "heat": heat(
                 found,
                 url=lambda cohort, at: shared.link(request, cohort=f"{cohort:%Y-%m}", period=at) + "#cell",
-                periods=length,
+                periods=rows,
                 chosen=(chosen[0].cohort, chosen[1].period) if chosen else None,
             ),
-            "detail": _detail(request, scope, measure, *chosen) if chosen else None,
+            "detail": _detail(request, scope, found, *chosen) if chosen else None,
             "curves": curves.retention_curves(drawn, average) if len(average.shares) > 1 else None,
         },
         name="Cohorts",
@@ -136,6 +138,31 @@ def _measure(request: HttpRequest) -> mrr.Measure:
         return mrr.Measure(request.GET.get("measure", mrr.Measure.NET_MRR))
     except ValueError as error:
         raise BadRequest(f"Known measures are: {', '.join(mrr.Measure)}.") from error
+
+
+def _interval(request: HttpRequest) -> mrr.Interval:
+    try:
+        return mrr.Interval(request.GET.get("interval", mrr.Interval.MONTH))
+    except ValueError as error:
+        raise BadRequest(f"Known intervals are: {', '.join(mrr.Interval)}.") from error
+
+
+def _intervals(request: HttpRequest, chosen: mrr.Interval) -> list[Choice]:
+    return [
+        Choice(
+            one.value.capitalize(),
+            shared.link(request, interval=one.value, months=None, cohort=None, period=None),
+            one is chosen,
+        )
+        for one in mrr.Interval
+    ]
+
+
+def _lengths(request: HttpRequest, chosen: int) -> list[Choice]:
+    return [
+        Choice(f"{number} months", shared.link(request, months=number, cohort=None, period=None), number == chosen)
+        for number in LENGTHS
+    ]
 
 
 def _length(request: HttpRequest) -> int:
@@ -154,15 +181,19 @@ def _chosen(request: HttpRequest, found: mrr.Cohorts) -> tuple[mrr.Cohort, mrr.C
         return (cohort, cell) if cohort and cell else None
     # Twelve months of one cohort say more than its first; the oldest cohort shown has the most of them.
     for cohort in found.cohorts:
-        whole = [cell for cell in cohort.cells if not cell.is_running and cell.ratio is not None]
+        whole = [cell for cell in cohort.cells if not cell.is_running and cell.value(found.measure) is not None]
         if whole:
             return cohort, whole[-1]
     return None
 
 
-def _detail(request: HttpRequest, scope: Scope, measure: mrr.Measure, cohort: mrr.Cohort, cell: mrr.Cell) -> CellDetail:
+def _detail(request: HttpRequest, scope: Scope, found: mrr.Cohorts, cohort: mrr.Cohort, cell: mrr.Cell) -> CellDetail:
     shares = mrr.cohort_shares(
-        cohort.cohort, cell.month, currency=scope.native, limit=SHOWN_CUSTOMERS, sources=scope.sources
+        (cohort.cohort, found.last_of(cohort.cohort)),
+        cell.month,
+        currency=scope.native,
+        limit=SHOWN_CUSTOMERS,
+        sources=scope.sources,
     )
     members = tuple(
         MemberLine(
@@ -178,8 +209,8 @@ def _detail(request: HttpRequest, scope: Scope, measure: mrr.Measure, cohort: mr
     end = periods.plus_months(cell.month, 1) - (date(2000, 1, 2) - date(2000, 1, 1))
     customers = f"{formats.count(shares.customers)} of {formats.count(shares.parts)} customers pay"
     return CellDetail(
-        title=f"{formats.month(cohort.cohort)} cohort, month {cell.period}",
-        ratio=formats.ratio(cell.ratio),
+        title=f"{cohort_name(found, cohort.cohort)} cohort, {found.interval.value} {cell.period}",
+        ratio=value_text(found, cell),
         words=f"{formats.money(minor, scope.currency)} of {formats.money(acquired, scope.currency)} acquired · "
         f"{customers} at {formats.day(end)}",
         members=members,
@@ -191,27 +222,29 @@ def _detail(request: HttpRequest, scope: Scope, measure: mrr.Measure, cohort: mr
         total=f"Total, {formats.count(shares.parts)} {explain.plural(shares.parts, 'customer')}",
         acquired_minor=acquired,
         minor=minor,
-        off_minor=_off(measure, cell, shares, cohort),
+        off_minor=_off(found.measure, cell, shares),
     )
 
 
-def _off(measure: mrr.Measure, cell: mrr.Cell, shares: mrr.Shares, cohort: mrr.Cohort) -> int:
-    """Hold the customers' entries against the kept cell: their count always, their money in the net measure."""
+def _off(measure: mrr.Measure, cell: mrr.Cell, shares: mrr.Shares) -> int:
+    """Hold the customers' entries against the kept cell: their count always, their money unless gains are left out."""
     if cell.customers != shares.customers:
         return cell.customers - shares.customers
-    return exact_minor(shares.micros - cell.micros) if measure is mrr.Measure.NET_MRR else 0
+    return exact_minor(shares.micros - cell.micros) if measure is not mrr.Measure.GROSS_MRR else 0
 
 
 def _export(request: HttpRequest, kind: str, found: mrr.Cohorts, scope: Scope, now: datetime) -> HttpResponseBase:
     about = shared.about(request, "Cohorts", now=now, scope=scope)
     about += [
-        ("Cohort", "the month of a customer's first MRR; it never changes"),
-        ("ratio", "of what was acquired; month 0 is the end of the month of acquisition"),
-        ("is_running", "the month has not ended yet; averages leave it out"),
+        ("Cohort", f"the {found.interval.value} of a customer's first MRR, by its first month; it never changes"),
+        ("ratio", f"of what was acquired; period 0 is the end of the {found.interval.value} of acquisition"),
+        ("is_running", f"the {found.interval.value} has not ended yet; averages leave it out"),
+        ("arpa_minor", explain.MEANINGS["arpa"]),
     ]
     rows = (
         (
             found.measure.value,
+            found.interval.value,
             found.currency,
             cohort.cohort,
             cohort.customers,
@@ -223,13 +256,14 @@ def _export(request: HttpRequest, kind: str, found: mrr.Cohorts, scope: Scope, n
             shown(cell.micros),
             cell.micros,
             cell.ratio,
+            None if cell.arpa is None else round(cell.arpa / MICROS),
         )
         for cohort in found.cohorts
         for cell in cohort.cells
     )
     return exports.response(
         kind,
-        name=f"cohorts-{found.measure.value}-{found.currency}",
+        name=f"cohorts-{found.measure.value}-{found.interval.value}-{found.currency}",
         columns=COLUMNS,
         rows=rows,
         about=about,

@@ -4,7 +4,7 @@ Every function takes `sources` (keys of Stripe sources); without it all live sou
 when they are named.
 """
 
-from mrr.cohorts import Average, Cell, Cohort, Measure
+from mrr.cohorts import Average, Cell, Cohort, Interval, Measure
 from mrr.fx import Conversion
 from mrr.retention import SPANS, Kept, is_voluntary, tenure
 from mrr.selectors.behind import Share, Shares, balance_shares, cohort_shares, scheduled_shares
@@ -126,6 +126,7 @@ __all__ = [
     "Customers",
     "Departed",
     "Gap",
+    "Interval",
     "Kept",
     "KeptPart",
     "KeptPeriod",

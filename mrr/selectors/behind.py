@@ -75,11 +75,12 @@ def balance_shares(day: date, *, currency: str, limit: int, sources: Sequence[in
 
 
 def cohort_shares(
-    cohort: date, month: date, *, currency: str | None, limit: int, sources: Sequence[int] | None = None
+    cohort: tuple[date, date], month: date, *, currency: str | None, limit: int, sources: Sequence[int] | None = None
 ) -> Shares:
     """Return the customers of a cohort with what they began with and their MRR at the end of a month, largest first.
 
-    Of one currency, or of all in constant currency.
+    A cohort is named by the first and the last month of its acquisition. Of one currency, or of all in constant
+    currency.
     """
     if currency is None:
         return _converted_cohort(cohort, month, limit, sources_or_live(sources))
@@ -87,7 +88,7 @@ def cohort_shares(
     members = CustomerBalance.objects.filter(
         source_id__in=sources_or_live(sources),
         currency=currency,
-        cohort_month=cohort,
+        cohort_month__range=cohort,
         first_paid_at__lt=day_start(month_after(month)),
     )
     acquired = dict(members.values_list("customer_id", "acquired_micros"))
@@ -109,10 +110,10 @@ def cohort_shares(
     )
 
 
-def _converted_cohort(cohort: date, month: date, limit: int, sources: Sequence[int]) -> Shares:
+def _converted_cohort(cohort: tuple[date, date], month: date, limit: int, sources: Sequence[int]) -> Shares:
     """Take customers as a whole. Parts are rounded by largest remainder: they come to their currencies' sums."""
     end = day_start(month_after(month))
-    members = CustomerBalance.objects.filter(source_id__in=sources, cohort_month=cohort)
+    members = CustomerBalance.objects.filter(source_id__in=sources, cohort_month__range=cohort)
     began: dict[int, dict[str, tuple[datetime, int]]] = {}
     paid_in: dict[int, set[str]] = {}
     for pk, code, first, micros in members.values_list("customer_id", "currency", "first_paid_at", "acquired_micros"):

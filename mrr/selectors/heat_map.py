@@ -13,7 +13,7 @@ from django.db.models import Value
 
 from mrr import cohorts as cells
 from mrr import fx
-from mrr.cohorts import Measure
+from mrr.cohorts import Interval, Measure
 from mrr.models import CohortRollup, MixedCohortRollup
 from mrr.selectors.scope import sources_or_live
 
@@ -30,6 +30,11 @@ class Cohorts:
     cohorts: tuple[cells.Cohort, ...]
     averages: tuple[cells.Average, ...]
     held: tuple[str, ...] = ()
+    interval: Interval = Interval.MONTH
+
+    def last_of(self, cohort: date) -> date:
+        """Return the last month in which customers of a cohort were acquired."""
+        return cells.months_from(cohort, date(cohort.year + 1, cohort.month, 1))[self.interval.months - 1]
 
 
 def cohorts(
@@ -40,13 +45,18 @@ def cohorts(
     first: date | None = None,
     sources: Sequence[int] | None = None,
     rates: fx.Conversion | None = None,
+    interval: Interval = Interval.MONTH,
 ) -> Cohorts:
-    """Return cohorts by month of acquisition, from `first` on, with a cell for each month until the running one.
+    """Return cohorts by time of acquisition, from `first` on, with a cell for each period until the running one.
+
+    Quarters and years are those of the fiscal year.
 
     Of one currency, or of all in the reporting currency at the pinned day's rates: a cell is then what its currencies'
     sums come to, and a customer of several currencies is one customer.
     """
     kept = sources_or_live(sources)
+    year_starts = int(settings.FISCAL_YEAR_START.split("-")[0])
+    first = interval.first_of(first.replace(day=1), year_starts=year_starts) if first else None
     reporting = currency or settings.REPORTING_CURRENCY
     rows, mixed = _changes(kept, first, currency)
     held: set[str] = set()
@@ -63,9 +73,11 @@ def cohorts(
         held |= rates.stale - {""}
     else:
         changes = rows.get(currency, [])
-    found = cells.cohorts(changes, measure, until=today.replace(day=1))
+    found = cells.cohorts(changes, measure, until=today.replace(day=1), interval=interval, year_starts=year_starts)
     found = [cohort for cohort in found if cohort.customers]
-    return Cohorts(measure, reporting, tuple(found), tuple(cells.averages(found, measure)), tuple(sorted(held)))
+    return Cohorts(
+        measure, reporting, tuple(found), tuple(cells.averages(found, measure)), tuple(sorted(held)), interval
+    )
 
 
 def _changes(

@@ -337,11 +337,17 @@ def test_cohorts_and_their_cells(scenario, revops):
         "period": 2,
         "customers": 1,
         "mrr_minor": 5000,
+        "month": "2026-03",
+        "running": False,
         "mrr_micros": 5000000000,
         "ratio": "1.666667",
+        "arpa_minor": 5000,
     }
     assert [cell["ratio"] for cell in february["cells"]] == ["1.000000", "1.000000", "0.000000", "0.000000", "0.000000"]
     assert len(may["cells"]) == 2
+    (first, second) = read(revops, "cohorts?measure=arpa&interval=quarter")["cohorts"]
+    assert (first["cohort"], first["customers"], first["cells"][0]["month"]) == ("2026-01", 2, "2026-03")
+    assert (first["cells"][0]["arpa_minor"], second["cells"][0]["running"]) == (2917, True)
     assert read(revops, "cohorts")["measure"] == "logo"
     assert read(revops, "cohorts?currency=eur")["cohorts"] == []
 

@@ -109,6 +109,8 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/cohorts/": Ability.SEE_FIGURES,
         "/dashboard/cohorts/?measure=logo&cohort=2026-01&period=1": Ability.SEE_FIGURES,
         "/dashboard/cohorts/?measure=gross_mrr&months=36": Ability.SEE_FIGURES,
+        "/dashboard/cohorts/?measure=absolute&interval=quarter": Ability.SEE_FIGURES,
+        "/dashboard/cohorts/?measure=arpa&interval=year&currency=usd": Ability.SEE_FIGURES,
         "/dashboard/retention/": Ability.SEE_FIGURES,
         "/dashboard/retention/?months=1&to=2026-03&by=owner": Ability.SEE_FIGURES,
         "/dashboard/retention/?months=3&to=2026-03&by=plan&currency=usd": Ability.SEE_FIGURES,
@@ -411,6 +413,24 @@ def test_the_heat_map_and_its_cell_tie(world: World) -> None:
     assert "Adds up, exactly" in shown
 
 
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("interval=quarter&measure=net_mrr", "Jan – Mar 2026 cohort, quarter 0: 107.3%"),
+        ("interval=quarter&measure=logo", "Jan – Mar 2026 cohort, quarter 0: 75.0%"),
+        ("interval=year&measure=absolute", "2026 cohort, year 0: $73.33"),
+        ("interval=year&measure=arpa", "2026 cohort, year 0: $24.44"),
+    ],
+)
+def test_a_cell_of_quarters_and_years_ties(world: World, query: str, title: str) -> None:
+    address = f"/dashboard/cohorts/?currency=usd&cohort=2026-01&period=0&{query}"
+    shown = text_of(page_of(Role.ANALYST).get(address))
+
+    assert title in shown
+    assert "$73.33 of $68.33 acquired · 3 of 4 customers pay" in shown
+    assert "Adds up, exactly" in shown
+
+
 def test_retention_says_what_was_kept_and_whom_it_lost(world: World) -> None:
     shown = text_of(page_of(Role.ANALYST).get("/dashboard/retention/?months=1&to=2026-03&currency=usd"))
 
@@ -565,6 +585,7 @@ def test_a_name_that_is_a_formula_is_disarmed_in_exports(world: World) -> None:
         "/dashboard/movements/?after=yesterday",
         "/dashboard/cohorts/?measure=mood",
         "/dashboard/cohorts/?months=13",
+        "/dashboard/cohorts/?interval=week",
         "/dashboard/retention/?months=2",
         "/dashboard/retention/?to=2030-01",
         "/dashboard/retention/?by=mood",
