@@ -35,29 +35,33 @@ class Kept:
     is_running: bool = False
 
 
-def retention_curves(curves: Sequence[Curve], average: Curve) -> Figure:
-    """Draw what cohorts kept: the weighted average, the best and the worst stand out, the others are grey."""
+def retention_curves(curves: Sequence[Curve], average: Curve, *, unit: str = "month") -> Figure:
+    """Draw what cohorts kept: the weighted average, the best and the worst stand out, the others are grey.
+
+    `unit` is what the periods are: months, quarters or years.
+    """
     known = [curve for curve in curves if _last(curve) is not None]
     ranked = sorted((curve for curve in known if len(curve.shares) > 2), key=lambda curve: _last(curve) or 0)
     named = {ranked[-1].name: "best", ranked[0].name: "worst"} if len(ranked) > 2 else {}
-    data = [_curve(curve, "mute") for curve in known if curve.name not in named]
-    data += [_curve(curve, named[curve.name]) for curve in known if curve.name in named]
-    data.append(_curve(average, "average"))
+    data = [_curve(curve, "mute", unit) for curve in known if curve.name not in named]
+    data += [_curve(curve, named[curve.name], unit) for curve in known if curve.name in named]
+    data.append(_curve(average, "average", unit))
     ends = [(curve, named[curve.name]) for curve in known if curve.name in named] + [(average, "average")]
     return {
         "data": data,
         "layout": {
             "xaxis": {
-                "title": {"text": "Months since acquisition", "font": {"size": 12}},
+                "title": {"text": f"{unit.capitalize()}s since acquisition", "font": {"size": 12}},
+                "tickformat": "d",
                 "rangemode": "tozero",
                 "nticks": 8,
             },
             "yaxis": {"ticksuffix": "%", "tickformat": ",.0f", "nticks": 7},
             "shapes": [_full_line()],
             "annotations": [_curve_name(curve, role) for curve, role in ends if _last(curve) is not None],
-            "margin": {"r": 72},
+            "margin": {"r": 72 if unit == "month" else 112},
         },
-        "phone": {"margin": {"r": 64}},
+        "phone": {"margin": {"r": 64 if unit == "month" else 104}},
     }
 
 
@@ -95,7 +99,7 @@ _CURVES: dict[str, Figure] = {
 }
 
 
-def _curve(curve: Curve, role: str) -> Figure:
+def _curve(curve: Curve, role: str, unit: str) -> Figure:
     look = _CURVES[role]
     shown = [(at, share) for at, share in enumerate(curve.shares) if share is not None]
     return {
@@ -105,7 +109,7 @@ def _curve(curve: Curve, role: str) -> Figure:
         "y": [round(float(share * 100), 2) for _, share in shown],
         "line": look["line"],
         "marker": {"color": look["line"]["color"], **look.get("marker", {})},
-        "customdata": [f"{curve.name}, month {at}<br>{formats.ratio(share)}" for at, share in shown],
+        "customdata": [f"{curve.name}, {unit} {at}<br>{formats.ratio(share)}" for at, share in shown],
         "hovertemplate": "%{customdata}<extra></extra>",
     }
 
@@ -119,6 +123,7 @@ def _curve_name(curve: Curve, role: str) -> Figure:
         "showarrow": False,
         "xanchor": "left",
         "xshift": 7,
+        "yanchor": {"average": "bottom", "worst": "top"}.get(role, "middle"),  # these two may end in one point
         "font": {"size": 12, "color": _CURVES[role]["line"]["color"]},
     }
 

@@ -37,7 +37,7 @@ MEANINGS = {
     By.PLAN: "The plan is the product that moved most in the movement that ended the customer's MRR.",
     By.OWNER: "The owner is who owns the customer's Salesforce Account now.",
 }
-_NO_PLAN, _NO_OWNER = "no plan", "no owner known"
+_NO_PLAN, _NO_OWNER = "No plan", "No owner known"
 _DECISION, _PAYMENT = "decision", "failed payment"
 
 
@@ -115,7 +115,7 @@ def _keys(
         return (lambda row: mrr.tenure(row.tenure_months)), str.capitalize
     if by is By.PLAN:
         plans = plan_names(rows, sources)
-        return (lambda row: row.product or _NO_PLAN), lambda key: plans.get(key, key.capitalize())
+        return (lambda row: row.product or _NO_PLAN), lambda key: plans.get(key, key)
     owners = crm.owners_of([row.customer_pk for row in rows])
     keys = {pk: owner.id or (owner.name if sees_people else _NO_OWNER) for pk, owner in owners.items()}
     named = {keys[pk]: owner.name or owner.id for pk, owner in owners.items()} if sees_people else {}

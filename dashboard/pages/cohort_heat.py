@@ -150,7 +150,7 @@ def _look(found: mrr.Cohorts, listed: Sequence[mrr.Cohort]) -> _Look:
     def text(value: Fraction) -> str:
         return charts.short_money(_whole(value, found.currency), found.currency).removesuffix(".00")
 
-    names = ("lowest", *(f"from {text(bound)}" for bound in lower))
+    names = (f"<{text(lower[0])}", *map(text, lower)) if lower else ()
     return _Look(
         tuple(zip(_AMOUNT_STEPS, names, strict=False)),
         lambda value: _AMOUNT_STEPS[sum(value >= bound for bound in lower)],

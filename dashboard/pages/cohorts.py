@@ -124,7 +124,7 @@ def cohorts(request: HttpRequest) -> HttpResponseBase:
                 chosen=(chosen[0].cohort, chosen[1].period) if chosen else None,
             ),
             "detail": _detail(request, scope, found, *chosen) if chosen else None,
-            "curves": curves.retention_curves(drawn, average) if len(average.shares) > 1 else None,
+            "curves": curves.retention_curves(drawn, average, unit=interval.value) if len(average.shares) > 1 else None,
         },
         name="Cohorts",
         now=now,
