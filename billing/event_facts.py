@@ -227,6 +227,19 @@ def body_hashes(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], st
     return {(source_pk, event_id): sha256 for source_pk, event_id, sha256 in found}
 
 
+def events_told(
+    wanted: Collection[tuple[int, str]],
+) -> dict[tuple[int, str], tuple[str, datetime | None, datetime, str]]:
+    """Return type, creation, receipt and SHA-256 of events by (source, event id), for evidence; never their bodies."""
+    if not wanted:
+        return {}
+    rows = StripeEvent.objects.filter(
+        source_id__in={source_pk for source_pk, _ in wanted}, stripe_id__in={event_id for _, event_id in wanted}
+    )
+    columns = ("source_id", "stripe_id", "type", "created_at", "received_at", "body_sha256")
+    return {(row[0], row[1]): (row[2], row[3], row[4], row[5]) for row in rows.values_list(*columns)}
+
+
 def wrong_bodies(*, after_pk: int, limit: int) -> tuple[int | None, list[tuple[str, str]]]:
     """Read the next bodies: the last key read (None at the end), and (source, id) of events whose body is another.
 

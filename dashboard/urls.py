@@ -7,6 +7,7 @@ from django.urls import URLPattern, path
 from dashboard.pages import (
     at_risk,
     close,
+    close_evidence,
     close_month,
     cohorts,
     customer,
@@ -73,6 +74,7 @@ urlpatterns: list[URLPattern] = [
     path("close/", close.close, name="close"),
     path("close/rule/", close.rule, name="close_rule"),
     path("close/<str:month>/", close_month.month, name="close_month"),
+    path("close/<str:month>/evidence.zip", close_evidence.archive, name="close_evidence"),
     path("close/<str:month>/findings/", close_month.open_findings, name="close_findings"),
     path("close/<str:month>/sign/", close_month.sign, name="close_sign"),
     path("close/<str:month>/reopening/", close_month.reopening, name="close_reopening"),

@@ -9,7 +9,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dashboard.api import at_risk, cohorts, customers, errors, events, matches, movements, mrr, retention, schema, sync
+from dashboard.api import at_risk, closes, cohorts, customers, errors, events, matches, movements, mrr, retention, schema, sync
 
 
 @extend_schema(exclude=True)
@@ -36,6 +36,7 @@ v1 = [
     path("events/<str:event_id>", events.event),
     path("events/<str:event_id>/process", events.event_process),
     path("sync", sync.sync),
+    path("closes", closes.closes),
 ]
 
 urlpatterns = [

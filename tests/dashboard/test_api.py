@@ -718,6 +718,7 @@ ROUTES = [
     ("GET", "events/evt_unknown", Ability.SEE_FIGURES),
     ("POST", "events/evt_unknown/process", Ability.RETRY),
     ("GET", "sync", Ability.SEE_FIGURES),
+    ("GET", "closes", Ability.SEE_FIGURES),
 ]
 
 
