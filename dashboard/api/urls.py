@@ -9,7 +9,20 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dashboard.api import at_risk, closes, cohorts, customers, errors, events, matches, movements, mrr, retention, schema, sync
+from dashboard.api import (
+    at_risk,
+    closes,
+    cohorts,
+    customers,
+    errors,
+    events,
+    matches,
+    movements,
+    mrr,
+    retention,
+    schema,
+    sync,
+)
 
 
 @extend_schema(exclude=True)
