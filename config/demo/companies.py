@@ -164,14 +164,18 @@ def _account(one: Company, index: int, name: str = "") -> Json:
         "salesforce_id": account_id(index),
         "name": name or (one.name if index % 3 else _bare_name(one.index)),
         "website": f"https://www.{_domain(one.index)}",
-        "phone": one.phone,
-        "city": one.address["city"],
-        "postal_code": one.address["postal_code"],
-        "country": one.address["country"],
+        **_seat(one),
         "type": "Customer",
         "owner_name": OWNERS[index % len(OWNERS)],
         "is_deleted": one.found_by == "deleted_account",
     }
+
+
+def _seat(one: Company) -> Json:
+    """Where Salesforce has the company; who waits for lack of a Contact is known there by a seat abroad."""
+    if one.found_by == "no_contact":
+        return {"phone": "", "city": "Dublin", "postal_code": "D02 X285", "country": "IE"}
+    return {"phone": one.phone, **{name: one.address[name] for name in ("city", "postal_code", "country")}}
 
 
 def _contacts(one: Company) -> list[Json]:

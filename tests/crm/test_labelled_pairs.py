@@ -14,7 +14,8 @@ from django.utils import timezone
 from billing import selectors as billing
 from crm import scoring
 from crm.matching.deciding import OPEN, Decision, decide
-from crm.models import SalesforceOrg
+from crm.models import SalesforceOrg, Unmatched
+from tests.crm.conftest import reads
 from tests.crm.labelled import Case, World, cases
 
 pytestmark = pytest.mark.django_db
@@ -135,3 +136,21 @@ def test_all_in_one_org_nobody_is_taken_for_who_looks_alike():
     print(f"\nall in one org, of those with enough evidence taken alone: {share(len(taken.keys() & sure), len(sure))}")
     assert [case.customer.name for case, pk, _ in put if taken.get(pk) in world.wrong[pk]] == []
     assert len(taken.keys() & sure) >= 0.8 * len(sure)
+
+
+def test_hostile_texts_never_reach_a_query_to_salesforce(scenario, salesforce, shadow):
+    hostile = [case for case in cases() if any(sign in case.customer.name for sign in "'<%{")]
+    salesforce.add_account(Name="Acme' OR Name != '", Website="acme.com")
+    reads(salesforce)
+
+    for case in hostile:
+        scenario.customer(
+            case.customer.name, email=case.customer.said.get("mail"), salesforce_account_id="' OR Id != '"
+        )
+
+    scenario.customer("' OR Name LIKE '%", email="x'@evil.test", salesforce_account_id="0015g00000ZzZzZ")
+
+    asked = [text for request in salesforce.requests for text in request.query.get("q", [])]
+    assert asked and len(hostile) >= 6 and not any(case.customer.name in text for case in hostile for text in asked)
+    assert not any(" OR " in text or "evil" in text for text in asked)
+    assert set(Unmatched.objects.values_list("reason", flat=True)) == {"malformed_id", "no_account_for_id"}
