@@ -13,7 +13,7 @@ from django.db import connections
 
 log = structlog.get_logger(__name__)
 
-Lane = Literal["inbox", "fetches", "outbox", "listings", "imports"]
+Lane = Literal["inbox", "fetches", "outbox", "listings", "imports", "accounts"]
 INTERVAL_SECONDS = 2.0
 
 
@@ -68,7 +68,7 @@ class _Nudger:
                 connections.close_all()  # this thread's own: quiet processes hold no idle connection
 
 
-LANES: tuple[Lane, ...] = ("inbox", "fetches", "outbox", "listings", "imports")
+LANES: tuple[Lane, ...] = ("inbox", "fetches", "outbox", "listings", "imports", "accounts")
 _nudgers: dict[Lane, _Nudger] = {lane: _Nudger(lane) for lane in LANES}
 
 

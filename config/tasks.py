@@ -21,8 +21,7 @@ from billing import selectors as billing
 from config import departures, due, forgetting, pipeline, recounting, repricing, retention
 from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
-from crm import accounts, assessing, choices, connections, converted, drift, holding, matching, patrol, shadow
-from crm.channels.kinds import ChannelError
+from crm import assessing, choices, connections, converted, drift, holding, matching, patrol, shadow
 from dashboard.imports import working
 from dashboard.models import JobRun
 from mrr import check, ecb, fx, seals
@@ -148,6 +147,11 @@ def run_outbox() -> int:
     return _drain("outbox", _outbox_batch, due.is_outbox_due)
 
 
+def run_accounts() -> None:
+    """Read what a Flow told of, and try whom it concerns."""
+    read_accounts()
+
+
 def sweep() -> None:
     """Find what a lost nudge left. `serve` sweeps every 30 s; this one is scheduled each minute for other set-ups."""
     run_inbox()
@@ -195,8 +199,7 @@ def find_drift() -> None:
     now = timezone.now()
     try:
         drift.check(now=now)
-        accounts.keep_people(now=now)
-    except (drift.NotChecked, ChannelError) as reason:
+    except drift.NotChecked as reason:
         log.info("drift not looked for", reason=str(reason))
     if choices.look_again_at_all(now=now):
         nudge("outbox")

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from config import health
+from config import callbacks, health
 from dashboard.pages import salesforce
 
 # The queue's admin can schedule any function and shows pickles: schedules come from code alone.
@@ -39,6 +39,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("dashboard/", include("dashboard.urls")),
     path("api/", include("dashboard.api.urls")),
+    path("callbacks/salesforce/", callbacks.salesforce, name="callback_of_salesforce"),
     path("salesforce/callback/", salesforce.callback, name="salesforce_callback"),
 ]
 

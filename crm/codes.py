@@ -17,6 +17,11 @@ UNMATCHED: Final[Help] = {
         "The customer's metadata names an Account that we have not read yet.",
         "Wait a minute. If it stays, look at the connection to Salesforce.",
     ),
+    "accounts_being_read": (
+        "Salesforce is still being read",
+        "Not all Accounts and Contacts are known yet: another Contact with the customer's e-mail may still come.",
+        "Nothing to do: it is tried once all is read. The Salesforce page says how far that is.",
+    ),
     "no_account_for_id": (
         "The Account id in its metadata is not in Salesforce",
         "The metadata names an Account that is not there, or that the integration user may not see.",

@@ -47,12 +47,16 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What was found: the org, and how many records the mirror read and customers it matched."""
+    """What was found: the org, how many records the mirror read and customers it matched, and whether all was read.
+
+    A large org is read on in the background.
+    """
 
     org: SalesforceOrg
     accounts: int
     contacts: int
     matched: int
+    is_whole: bool = False
 
 
 class NotKnownYet(NotConnected):
@@ -340,4 +344,4 @@ def _read(org: SalesforceOrg, *, now: datetime, report: Callable[[int], None]) -
         raise NotConnected(f"Connected, but Accounts cannot be read: {in_words(error)}") from None
     matched = matching.match_waiting(now=now)
     org.refresh_from_db()
-    return Connected(org, read.accounts, read.contacts, matched)
+    return Connected(org, read.accounts, read.contacts, matched, read.is_whole)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Lower
 
 from crm.channels.salesforce.fields import NEEDED
 from crm.models import (
@@ -19,8 +20,10 @@ from crm.models import (
     Message,
     Note,
     OpportunityChoice,
+    SalesforceUser,
     SyncRecord,
     Unmatched,
+    WaitingKey,
 )
 
 GONE: Final = "[forgotten]"
@@ -39,6 +42,7 @@ def clear(customer_pk: int) -> None:
         said = [{**reason, "text": GONE} for reason in match.evidence]
         Match.objects.filter(pk=match.pk).update(evidence=said)
     Unmatched.objects.filter(customer_id=customer_pk).update(candidates=[], basis="", ignored_note="")
+    WaitingKey.objects.filter(unmatched__customer_id=customer_pk).delete()
     Note.objects.filter(customer_id=customer_pk).delete()  # people call people by names that nobody told us
     records = SyncRecord.objects.filter(customer_id=customer_pk)
     records.update(error="", looked_up=None, looked_up_at=None)
@@ -79,15 +83,18 @@ def _without_words(value: Any, key: str) -> Any:
 
 
 def hide(told: Collection[str], *, now: datetime) -> dict[str, list[str]]:
-    """Take the person out of mirrored Contacts and Accounts, now and whenever they are read again; returns their ids.
+    """Take the person out of the mirror of Salesforce, now and whenever it is read again; returns the ids there.
 
-    A Contact is the person's by one of its e-mail addresses; an Account by having the very name or phone, unless
+    A Contact or a User is the person's by one of its e-mail addresses; an Account by having the very name or phone, unless
     another customer that is not forgotten is matched to it.
     """
     texts = {text.casefold() for text in told}
-    found: dict[str, list[str]] = {"Contact": [], "Account": []}
+    found: dict[str, list[str]] = {"Contact": [], "User": [], "Account": []}
     for contact in Contact.objects.filter(email__in=texts):
         found["Contact"].append(_hide(contact, now))
+    for user in SalesforceUser.objects.annotate(lower=Lower("email")).filter(lower__in=texts - {""}):
+        found["User"].append(_hide(user, now))
+        Account.objects.filter(org=user.org_id, owner_id=user.salesforce_id).update(owner_name="")
     by_name = Q(pk__in=[])
     for text in told:
         by_name |= Q(name__iexact=text) | Q(phone__iexact=text)
@@ -97,17 +104,20 @@ def hide(told: Collection[str], *, now: datetime) -> dict[str, list[str]]:
     return found
 
 
-def _hide(row: Contact | Account, now: datetime) -> str:
+def _hide(row: Contact | Account | SalesforceUser, now: datetime) -> str:
     without_person(row)
     row.forgotten_at = now
     row.save()
     return row.salesforce_id
 
 
-def without_person(row: Contact | Account) -> None:
+def without_person(row: Contact | Account | SalesforceUser) -> None:
     """Empty what a mirrored row, saved or not, tells of a person. A Contact without an e-mail counts as deleted."""
     if isinstance(row, Contact):
         row.email, row.domain, row.is_deleted = "", "", True
+        return
+    if isinstance(row, SalesforceUser):
+        row.name = row.email = ""
         return
     row.name = row.salesforce_id
     row.name_key = row.name_start = row.website = row.domain = row.phone = row.phone_key = ""

@@ -9,6 +9,9 @@ from billing.encrypted import EncryptedTextField
 from crm.given_models import FinanceMrr as FinanceMrr
 from crm.given_models import UsageSignal as UsageSignal
 from crm.made_models import MadeAccount as MadeAccount
+from crm.mirror_models import MirrorRead as MirrorRead
+from crm.mirror_models import SalesforceUser as SalesforceUser
+from crm.mirror_models import WaitingKey as WaitingKey
 from crm.note_models import Note as Note
 
 
@@ -52,6 +55,16 @@ class SalesforceOrg(models.Model):
         default=False, help_text="several currencies: what we write says which its amounts are in"
     )
     mirrored_to = models.DateTimeField(null=True, help_text="Accounts and Contacts changed before this are mirrored")
+    mirroring_until = models.DateTimeField(null=True, help_text="lease: one worker reads Accounts, the others pass")
+    hastened_at = models.DateTimeField(null=True, help_text="when a Flow said last that something changed there")
+    callback_secret = EncryptedTextField(blank=True, default="", db_default="")
+    waiting_alert_days = models.PositiveSmallIntegerField(
+        default=14, db_default=14, help_text="tell when a paying customer waits longer for its Account; 0 = never"
+    )
+    waiting_alert_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="tell when more MRR waits than this, in the reporting currency; 0 = never"
+    )
+    waiting_alerted_at = models.DateTimeField(null=True, help_text="set = people were told that too much waits")
     refreshing_until = models.DateTimeField(null=True, help_text="lease: one worker renews the token, the others wait")
     paused_until = models.DateTimeField(null=True)
     held_since = models.DateTimeField(null=True, help_text="set = nothing is written until a person releases it")
@@ -164,6 +177,7 @@ class Account(models.Model):
     parent_id = models.CharField(max_length=18, blank=True)
     is_deleted = models.BooleanField(default=False)
     merged_into = models.CharField(max_length=18, blank=True)
+    last_activity_on = models.DateField(null=True, help_text="as of its last change: activity alone stamps nothing")
     modified_at = models.DateTimeField(null=True, help_text="null = asked for by its id, and not there")
     forgotten_at = models.DateTimeField(null=True, help_text="set = it bears a forgotten person's name: kept bare")
 
@@ -240,6 +254,7 @@ class Unmatched(models.Model):
     )
     since = models.DateTimeField()
     checked_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, db_index=True, help_text="when it is tried again; null = now")
     snoozed_until = models.DateTimeField(null=True)
     waits_for = models.CharField(max_length=40, blank=True, db_default="", help_text="what a person said it waits for")
     waits_until = models.DateTimeField(null=True, help_text="null with waits_for = until there is news about it")

@@ -16,8 +16,8 @@ from crm.matching.gathering import accounts_by_id as accounts_by_id
 from crm.matching.gathering import living as living
 from crm.models import Account, Match, SalesforceOrg
 from crm.scoring import Candidate, Reason
+from crm.waiting import METADATA_KEY as METADATA_KEY
 
-METADATA_KEY = "salesforce_account_id"
 NOT_READ = "account_not_read"  # the mirror lacks the Account that a customer names; Salesforce is asked next
 SHOWN = 5
 # What the Contacts say that leaves the choice open: the rest of the evidence may settle it.
@@ -85,9 +85,9 @@ def named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _undone(customers: Collection[int]) -> dict[int, set[str]]:
-    """Return the Accounts that each customer was matched to once and is not any more."""
+    """Return the Accounts that a person took each customer off; what fell with its Account nobody decided."""
     found: dict[int, set[str]] = {}
-    rows = Match.objects.filter(customer_id__in=customers, undone_at__isnull=False)
+    rows = Match.objects.filter(customer_id__in=customers, undone_at__isnull=False).exclude(undone_by="")
     for pk, account_id in rows.values_list("customer_id", "account__salesforce_id"):
         found.setdefault(pk, set()).add(account_id)
     return found

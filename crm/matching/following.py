@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -14,8 +15,13 @@ from crm.channels.kinds import ChannelError
 from crm.matching.deciding import MERGES_FOLLOWED, Decision, accounts_by_id, decide, living, with_taken
 from crm.matching.writing import write_unmatched
 from crm.models import Account, Match
+from crm.scoring import Reason
 
 log = structlog.get_logger(__name__)
+
+AT_ONCE = 200  # customers of one transaction
+MOST_AT_ONCE = 5000  # of one turn; the next goes on
+UNDELETED = "undeleted"  # how such a match came about
 
 
 def leave_gone_accounts(account_ids: Collection[str], *, now: datetime) -> set[str]:
@@ -24,19 +30,7 @@ def leave_gone_accounts(account_ids: Collection[str], *, now: datetime) -> set[s
     Runs outside any transaction: one call for 200 Accounts, one more where the winner of a merge is not mirrored yet.
     """
     try:
-        wanted = set(account_ids)
-        for _ in range(MERGES_FOLLOWED):
-            if not wanted:
-                break
-            accounts.read_named(wanted, now=now)
-            masters = set(
-                Account.objects.filter(salesforce_id__in=wanted)
-                .exclude(merged_into="")
-                .values_list("merged_into", flat=True)
-            )
-            wanted = masters - set(
-                Account.objects.filter(salesforce_id__in=masters).values_list("salesforce_id", flat=True)
-            )
+        accounts.read_named(account_ids, now=now)
     except ChannelError as error:
         log.warning("accounts not read", code=error.code, message=error.message)
     follow_accounts(now=now)
@@ -47,24 +41,44 @@ def leave_gone_accounts(account_ids: Collection[str], *, now: datetime) -> set[s
 def follow_accounts(*, now: datetime) -> int:
     """Let customers of merged Accounts follow to the winner, and send those of deleted ones back to matching.
 
-    Each old match stays as history, and the new one says what it was merged from. Returns how many customers moved.
+    Each old match stays as history, and the new one says what it was merged from. Where Salesforce does not say now
+    what a winner is, its customers stay until it does. Runs outside any transaction; returns how many customers moved.
     """
     lost = Match.objects.filter(undone_at__isnull=True, account__is_deleted=True).order_by("customer_id")
-    pks = list(lost.values_list("customer_id", flat=True)[:5000])
-    for start in range(0, len(pks), 200):
+    found = list(lost.values_list("customer_id", "account__salesforce_id")[:MOST_AT_ONCE])
+    if not found:
+        return 0
+    _ask_for_winners({account_id for _, account_id in found}, now=now)
+    moved = 0
+    for start in range(0, len(found), AT_ONCE):
+        pks = [pk for pk, _ in found[start : start + AT_ONCE]]
         with transaction.atomic():
-            billing.lock_customers(pks[start : start + 200])
-            _follow(pks[start : start + 200], now=now)
-    return len(pks)
+            billing.lock_customers(pks)
+            moved += _follow(pks, now=now)
+    return moved
 
 
-def _follow(customer_pks: Collection[int], *, now: datetime) -> None:
-    lost = list(
+def _ask_for_winners(account_ids: Collection[str], *, now: datetime) -> None:
+    """Learn of the Accounts that these were merged into and that the mirror lacks, however long the chain."""
+    try:
+        for _ in range(MERGES_FOLLOWED):
+            mirrored = accounts_by_id(account_ids)
+            missing = {one.merged_into for one in mirrored.values() if one.merged_into} - mirrored.keys()
+            if not missing:
+                break
+            accounts.read_named(missing, now=now)
+    except ChannelError as error:
+        log.warning("accounts not read", code=error.code, message=error.message)
+
+
+def _follow(customer_pks: Collection[int], *, now: datetime) -> int:
+    matches = list(
         Match.objects.select_related("account", "account__org").filter(
             customer_id__in=customer_pks, undone_at__isnull=True, account__is_deleted=True
         )
     )
-    mirrored = accounts_by_id({one.account.salesforce_id for one in lost})
+    mirrored = accounts_by_id({one.account.salesforce_id for one in matches})
+    lost = [one for one in matches if _is_known(one.account.salesforce_id, mirrored)]
     Match.objects.filter(pk__in=[one.pk for one in lost]).update(undone_at=now, undone_by="")
     moved: dict[int, Account] = {}
     for one in lost:
@@ -87,6 +101,17 @@ def _follow(customer_pks: Collection[int], *, now: datetime) -> None:
     outbox.repoint(list(moved), now=now)
     outbox.owe_accounts({winner.salesforce_id for winner in moved.values()}, now=now)
     _send_back([one for one in lost if one.customer_id not in moved], now=now)
+    return len(lost)
+
+
+def _is_known(account_id: str, mirrored: Mapping[str, Account]) -> bool:
+    """Say whether the end of a chain of merges is mirrored: what is not there is not gone, but not read yet."""
+    for _ in range(MERGES_FOLLOWED + 1):
+        account = mirrored.get(account_id)
+        if account is None or not account.merged_into:
+            return account is not None
+        account_id = account.merged_into
+    return True  # longer than what is followed
 
 
 def _merged(loser_id: str, winner_id: str) -> dict[str, object]:
@@ -104,3 +129,27 @@ def _send_back(lost: Sequence[Match], *, now: datetime) -> None:
     }
     write_unmatched(waits, customers, now=now)
     outbox.point_anew(list(customers), now=now)
+
+
+# ---- an Account that was deleted and is back ----
+
+
+def with_history(decisions: Mapping[int, Decision]) -> dict[int, Decision]:
+    """Add what the last match of each customer says: given back when its Account is back, else why it waits.
+
+    That match fell with its Account, and nobody decided anything since. One query.
+    """
+    last: dict[int, Match] = {}
+    for one in Match.objects.filter(customer_id__in=decisions).select_related("account").order_by("pk"):
+        last[one.customer_id] = one
+    fallen = {pk: one for pk, one in last.items() if one.undone_at is not None and not one.undone_by}
+    return {pk: _after(fallen[pk], told) if pk in fallen else told for pk, told in decisions.items()}
+
+
+def _after(fallen: Match, told: Decision) -> Decision:
+    if told.account is not None:
+        return told
+    if fallen.account.is_deleted:
+        return replace(told, reason="deleted_account")
+    text = f"Account {fallen.account.salesforce_id} was deleted in Salesforce, and is back"
+    return Decision(fallen.account, how=UNDELETED, evidence=(Reason(UNDELETED, 100, text),))

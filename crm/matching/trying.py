@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 from django.db import transaction
 
 from billing import selectors as billing
-from crm import accounts
+from crm import accounts, waiting
 from crm.channels.kinds import ChannelError
 from crm.matching.deciding import NOT_READ, Decision, decide, named_id, with_taken
-from crm.matching.following import follow_accounts
+from crm.matching.following import UNDELETED, follow_accounts, with_history
 from crm.matching.writing import basis, write_matches, write_unmatched
 from crm.models import Match, SalesforceOrg, Unmatched
 
 log = structlog.get_logger(__name__)
+
+BEING_READ = "accounts_being_read"
+AT_ONCE = 200  # customers of one transaction
+MOST_AT_ONCE = 5000  # of one turn: the rest stays due
 
 
 def match_customers(customer_pks: Collection[int], *, now: datetime, anew: bool = False) -> list[int]:
@@ -29,20 +33,22 @@ def match_customers(customer_pks: Collection[int], *, now: datetime, anew: bool 
     matched = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True)
     open_pks = set(customer_pks) - set(matched.values_list("customer_id", flat=True))
     customers = billing.customers(open_pks) if open_pks else {}
-    waiting = {pk: customer for pk, customer in customers.items() if customer.livemode}
-    if not waiting:
+    looking = {pk: customer for pk, customer in customers.items() if customer.livemode}
+    if not looking:
         return []
     if not anew:
-        seen = dict(Unmatched.objects.filter(customer_id__in=waiting).values_list("customer_id", "basis"))
-        waiting = {pk: customer for pk, customer in waiting.items() if seen.get(pk) != basis(customer)}
-        if not waiting:
+        seen = dict(Unmatched.objects.filter(customer_id__in=looking).values_list("customer_id", "basis"))
+        looking = {pk: customer for pk, customer in looking.items() if seen.get(pk) != basis(customer)}
+        if not looking:
             return []
     org = SalesforceOrg.objects.order_by("pk").first()
-    decisions = _left_to_people(decide(waiting, org, now=now))
+    decisions = _left_to_people(with_history(decide(looking, org, now=now)))
+    if org is not None and org.mirrored_to is None:
+        decisions = {pk: _not_yet(decision) for pk, decision in decisions.items()}
     found = {pk: decision for pk, decision in decisions.items() if decision.account is not None}
     write_matches(found, now=now)
     rest = {pk: decision for pk, decision in decisions.items() if decision.account is None}
-    write_unmatched(rest, waiting, now=now)
+    write_unmatched(rest, looking, now=now)
     return sorted(found)
 
 
@@ -57,31 +63,64 @@ def _left_to_people(decisions: Mapping[int, Decision]) -> dict[int, Decision]:
     }
 
 
-def match_waiting(*, now: datetime, limit: int = 5000) -> int:
-    """Try all unmatched customers again, because Accounts or Contacts changed; returns how many found theirs."""
-    pks = list(Unmatched.objects.order_by("checked_at").values_list("customer_id", flat=True)[:limit])
-    count = 0
-    for start in range(0, len(pks), 200):
-        with transaction.atomic():
-            billing.lock_customers(pks[start : start + 200])
-            count += len(match_customers(pks[start : start + 200], now=now, anew=True))
+def _not_yet(decision: Decision) -> Decision:
+    """While Salesforce is being read for the first time an id is sure; one Contact with an e-mail may be one of two."""
+    if decision.account is None or decision.how in ("metadata", UNDELETED):
+        return decision
+    return Decision(None, reason=BEING_READ, candidates=with_taken(decision))
+
+
+def _is_being_read() -> bool:
+    """A demo has no org to read from."""
+    return SalesforceOrg.objects.filter(mirrored_to__isnull=True, is_demo=False).exists()
+
+
+def match_waiting(*, now: datetime) -> int:
+    """Try everybody who waits again, because all may be otherwise; returns how many found their Account."""
+    waiting.wake_all(now=now)
+    return match_due(now=now)
+
+
+def match_due(*, now: datetime, limit: int = MOST_AT_ONCE) -> int:
+    """Try those who wait and are due, because news may concern them or it is their turn; returns how many found theirs.
+
+    While Salesforce is being read for the first time nobody is tried: the second Contact with an e-mail may still come.
+    """
+    if _is_being_read():
+        return 0
+    pks, count = waiting.due(now=now)[:limit], 0
+    for start in range(0, len(pks), AT_ONCE):
+        count += _try_again(pks[start : start + AT_ONCE], now=now)
     return count
 
 
-def keep_up(*, now: datetime) -> int:
-    """Learn what changed in Salesforce when it is time to ask, and try who waits again; returns how many found theirs.
-
-    A call that fails is logged; the next turn asks again.
-    """
-    if not accounts.is_due(now=now):
-        return 0
+def _try_again(pks: Sequence[int], *, now: datetime) -> int:
+    """Try some in one transaction; where one of them makes that fail, each by itself, and that one later."""
     try:
-        read = accounts.refresh(now=now)
-    except ChannelError as error:
-        log.warning("accounts not read", code=error.code, message=error.message)
+        with transaction.atomic():
+            billing.lock_customers(pks)
+            return len(match_customers(pks, now=now, anew=True))
+    except Exception as error:
+        if len(pks) > 1:
+            return sum(_try_again([pk], now=now) for pk in pks)
+        log.error("customer not matched", customer=pks[0], error=f"{type(error).__name__}: {error}"[:300])
+        waiting.put_off_failed(pks, now=now)
         return 0
-    found = match_waiting(now=now) if read.news else 0
-    return found + (follow_accounts(now=now) if read.total else 0)
+
+
+def keep_up(*, now: datetime) -> int:
+    """Learn what changed in Salesforce when it is time to ask, and try who is due; returns how many found theirs.
+
+    Who was matched to an Account that is gone follows it or waits again. A call that fails is logged; the next turn
+    asks again.
+    """
+    if accounts.is_due(now=now):
+        try:
+            accounts.refresh(now=now)
+        except ChannelError as error:
+            log.warning("accounts not read", code=error.code, message=error.message)
+        follow_accounts(now=now)
+    return match_due(now=now)
 
 
 def ask_for_named(*, now: datetime) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from billing import selectors as billing
-from crm import outbox
+from crm import outbox, waiting
 from crm.matching.deciding import METADATA_KEY, Decision
 from crm.models import Match, Unmatched
 
@@ -50,6 +50,8 @@ def write_matches(found: Mapping[int, Decision], *, now: datetime) -> None:
 def write_unmatched(
     found: Mapping[int, Decision], customers: Mapping[int, billing.CustomerRow], *, now: datetime
 ) -> None:
+    if not found:
+        return
     news = _news(found)
     Unmatched.objects.bulk_create(
         [
@@ -69,6 +71,8 @@ def write_unmatched(
     )
     if news:
         Unmatched.objects.filter(customer_id__in=news).update(news_at=now)
+    candidates = {pk: [one.account_id for one in decision.candidates] for pk, decision in found.items()}
+    waiting.put_off({pk: customers[pk] for pk in found}, candidates, now=now)
 
 
 def _news(found: Mapping[int, Decision]) -> list[int]:

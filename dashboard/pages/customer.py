@@ -167,6 +167,8 @@ def _match_words(match: crm.MatchRow, *, sees: bool) -> str:
         "metadata": "Named in the customer's metadata",
         "email": "A Contact has its e-mail",
         "person": "A person said so",
+        "merge": "Followed when its Account was merged into this one",
+        "undeleted": "Its Account was deleted in Salesforce, and is back",
     }
     by = f", {match.matched_by}" if match.matched_by and sees else ""
     return f"{how.get(match.how, match.how)}{by}"

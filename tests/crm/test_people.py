@@ -75,7 +75,7 @@ def test_who_left_gets_no_task_and_is_named(scenario, salesforce, people):
     account, _, csm = people
     salesforce.edits(csm, IsActive=False)
 
-    assert accounts.keep_people(now=timezone.now()) == 1
+    assert accounts.refresh(now=timezone.now()).users
     leaves(scenario, account)
 
     (task,) = salesforce.records("Task")

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 RESERVE_REACHED = "API_RESERVE_REACHED"
 LOOK_AGAIN = timedelta(minutes=15)  # while stopped the org is asked so often whether calls are free again
-POLL_SECONDS = 300.0  # two reads of Accounts and Contacts each ten minutes
+POLL_SECONDS = 300.0  # one read of Users, Accounts and Contacts
 LATELY = timedelta(hours=1)
 
 
@@ -104,10 +104,13 @@ def still_stopped(org: SalesforceOrg, *, now: datetime) -> None:
     SalesforceOrg.objects.filter(pk=org.pk, stopped_at__isnull=False).update(paused_until=now + LOOK_AGAIN)
 
 
-def may_look(org: SalesforceOrg, *, now: datetime) -> bool:
-    """Say whether the day's reads suffice for a question of its own, beside the reads of Accounts still to come."""
+def may_look(org: SalesforceOrg, *, now: datetime, spare: int = 0) -> bool:
+    """Say whether the day's reads suffice for a question of its own, beside the reads of Accounts still to come.
+
+    `spare` reads are left to others.
+    """
     reads = _spent(org, now)[1]
-    return reads + _seconds_left(now) / POLL_SECONDS < org.read_allowance
+    return reads + _seconds_left(now) / POLL_SECONDS + spare < org.read_allowance
 
 
 def status(org: SalesforceOrg, *, now: datetime) -> Budget:

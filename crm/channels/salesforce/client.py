@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import requests
 
@@ -58,21 +59,49 @@ class Client:
         page = self._call(lambda sf: sf.query(soql, include_deleted=with_deleted), is_write=False)
         while True:
             yield from page["records"]
-            following = page.get("nextRecordsUrl")
-            if page.get("done", True) or not following:
+            if not (following := page_after(page)):
                 return
-            page = self._following(following)
+            page = self.page(following)
 
-    def _following(self, url: str) -> Any:
-        return self._call(lambda sf: sf.query_more(url, identifier_is_url=True), is_write=False)
+    def page(self, address: str) -> dict[str, Any]:
+        """Return a further page of a query, by the address that the page before gave."""
+        found = self._call(lambda sf: sf.query_more(address, identifier_is_url=True), is_write=False)
+        return found if isinstance(found, dict) else {}
 
-    def composite(self, parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def first_pages(self, queries: Sequence[str]) -> list[dict[str, Any] | ChannelError]:
+        """Return the first page of each of up to five queries, deleted records too, or its refusal. One reading call."""
+        start = f"/services/data/v{self.org.api_version or FIRST_VERSION}/queryAll?q="
+        answers = self.composite(
+            [
+                {"method": "GET", "url": f"{start}{quote(soql)}", "referenceId": f"q{number}"}
+                for number, soql in enumerate(queries)
+            ],
+            is_write=False,
+        )
+        found: list[dict[str, Any] | ChannelError] = []
+        for answer in answers:
+            status, body = int(answer.get("httpStatusCode") or 0), answer.get("body")
+            refusal = None if status == 200 else errors.from_answer(status, body, is_write=False, now=self.now)
+            found.append(refusal or (body if isinstance(body, dict) else {}))
+        return found
+
+    def query_job(self, soql: str) -> str:
+        """Have Salesforce work a query out by Bulk API 2.0, deleted records too; returns the job's id."""
+        asked = {"operation": "queryAll", "query": soql, "contentType": "CSV", "lineEnding": "LF"}
+        answer = self._call(lambda sf: sf.restful("jobs/query", method="POST", json=asked), is_write=False)
+        found = str(answer.get("id") or "") if isinstance(answer, dict) else ""
+        if not found:
+            raise Transient("UNREADABLE_ANSWER", "Salesforce did not say the id of the Bulk job.")
+        return found
+
+    def composite(self, parts: Sequence[dict[str, Any]], *, is_write: bool = True) -> list[dict[str, Any]]:
         """Send one Composite request, one API call, and return the answers of its parts; they succeed or fail alone."""
         body = {"allOrNone": False, "compositeRequest": list(parts)}
-        answer = self._call(lambda sf: sf.restful("composite", method="POST", json=body), is_write=True)
+        answer = self._call(lambda sf: sf.restful("composite", method="POST", json=body), is_write=is_write)
         found = answer.get("compositeResponse") if isinstance(answer, dict) else None
         if not isinstance(found, list) or len(found) != len(parts):
-            raise Unclear("UNREADABLE_ANSWER", "Salesforce's answer does not speak of each part.")
+            kind = Unclear if is_write else Transient
+            raise kind("UNREADABLE_ANSWER", "Salesforce's answer does not speak of each part.")
         return found
 
     def ask_limits(self) -> None:
@@ -125,8 +154,14 @@ class Client:
 
     def text(self, path: str) -> str:
         """Return the answer of a resource that is no JSON."""
-        response = self._call(lambda sf: sf._call_salesforce("GET", f"{sf.base_url}{path}"), is_write=False)
-        return str(response.content.decode("utf-8", "replace"))
+        return self.text_with_headers(path)[0]
+
+    def text_with_headers(self, path: str, params: Mapping[str, str] | None = None) -> tuple[str, Mapping[str, str]]:
+        """Return the answer of a resource that is no JSON, and its headers."""
+        response = self._call(
+            lambda sf: sf._call_salesforce("GET", f"{sf.base_url}{path}", params=dict(params or {})), is_write=False
+        )
+        return str(response.content.decode("utf-8", "replace")), response.headers
 
     # Calling
 
@@ -184,6 +219,11 @@ class Client:
         except (requests.exceptions.RequestException, ValueError):
             # Too late, cut short, or 200 with a page for people: the write may stand.
             raise _cut(is_write) from None
+
+
+def page_after(page: Mapping[str, Any]) -> str:
+    """Return the address of the page that follows one of a query; empty for the last."""
+    return "" if page.get("done", True) else str(page.get("nextRecordsUrl") or "")
 
 
 def _cut(is_write: bool) -> ChannelError:

@@ -44,6 +44,8 @@ class Command(BaseCommand):
         except connections.NotConnected as error:
             raise CommandError(str(error)) from None
         org = found.org
+        if not found.is_whole:
+            self.stderr.write("Not all is read yet: the workers go on with it. Customers are matched once it is.")
         print_result(
             self,
             {
@@ -56,6 +58,7 @@ class Command(BaseCommand):
                 "won_stage": org.won_stage,
                 "accounts": found.accounts,
                 "contacts": found.contacts,
+                "all_read": found.is_whole,
                 "matched": found.matched,
                 "calls_used": org.calls_used,
                 "calls_limit": org.calls_limit,

@@ -32,6 +32,7 @@ KINDS = {
     "merged_account": "Account merged",
 }
 STATES = {  # reason: tone, glyph, words in the queue
+    "accounts_being_read": ("n", "clock", "Being read"),
     "no_account_for_id": ("warn", "alert-triangle", "Id unknown"),
     "malformed_id": ("warn", "alert-triangle", "Id malformed"),
     "deleted_account": ("warn", "trash", "Deleted"),
@@ -47,6 +48,7 @@ STATES = {  # reason: tone, glyph, words in the queue
 }
 OTHER_STATE = ("n", "search", "Waits")
 ADVICE = {
+    "accounts_being_read": "Wait until all Accounts and Contacts are read, or search the Account below.",
     "no_account_for_id": "Put the right id into the customer's metadata in Stripe, or search the Account below.",
     "malformed_id": "Correct the metadata salesforce_account_id in Stripe, or search the Account below.",
     "deleted_account": "Restore the Account in Salesforce, or search the one that took its place.",

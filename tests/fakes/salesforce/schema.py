@@ -30,6 +30,7 @@ class Field:
     restricted: bool = False
     references: tuple[str, ...] = ()
     hidden: bool = False
+    absent: bool = False  # kept for our own sake: Salesforce's object has no such field
     definition: dict[str, Any] = field(default_factory=dict)  # as it was deployed
 
     @property
@@ -93,14 +94,14 @@ class SObject:
     definition: dict[str, Any] = field(default_factory=dict)
 
     def visible(self) -> list[Field]:
-        return [one for one in self.fields.values() if not one.hidden]
+        return [one for one in self.fields.values() if not (one.hidden or one.absent)]
 
     def find(self, name: str) -> Field | None:
         """A visible field, by its name in any case."""
         one = self.fields.get(name)
         if one is None:
             one = next((other for other in self.fields.values() if other.name.lower() == name.lower()), None)
-        return one if one is not None and not one.hidden else None
+        return one if one is not None and not (one.hidden or one.absent) else None
 
     def related(self, name: str) -> Field | None:
         """The reference that a relationship name follows."""
@@ -177,10 +178,13 @@ def reference(name: str, *to: str, **more: Any) -> Field:
     return Field(name, "reference", length=18, references=to, **more)
 
 
+NEVER_DELETED = ("User", "Organization", "OpportunityStage")
+
+
 def _sobject(name: str, prefix: str, fields: list[Field]) -> SObject:
     system = [
         Field("Id", "id", length=18, createable=False, updateable=False),
-        Field("IsDeleted", "boolean", createable=False, updateable=False),
+        Field("IsDeleted", "boolean", createable=False, updateable=False, absent=name in NEVER_DELETED),
         Field("CreatedDate", "datetime", createable=False, updateable=False),
         reference("CreatedById", "User", createable=False, updateable=False),
         Field("LastModifiedDate", "datetime", createable=False, updateable=False),

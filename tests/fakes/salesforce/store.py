@@ -142,7 +142,10 @@ class Store:
     def restore(self, sobject: SObject, given_id: str) -> None:
         with self.lock:
             before = self.table(sobject.name)[long_id(given_id)]
-            self._put(sobject.name, before["Id"], {**before, "IsDeleted": False, "SystemModstamp": stamp(self.clock())})
+            back: Record = {"IsDeleted": False, "SystemModstamp": stamp(self.clock())}
+            if "MasterRecordId" in before:
+                back["MasterRecordId"] = None  # it stands for itself again; what it lost to the winner stays there
+            self._put(sobject.name, before["Id"], {**before, **back})
 
     def purge(self, sobject: SObject, given_id: str) -> None:
         """Out of the recycle bin: nobody sees it any more."""
