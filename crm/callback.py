@@ -29,7 +29,7 @@ class NoOrg(Exception):
 
 
 def make_secret() -> str:
-    """Give the connection a new callback secret and return it, this once; the one before holds no more. Raises NoOrg."""
+    """Give the connection a new callback secret and return it, this once; the one before is void. Raises NoOrg."""
     secret = secrets.token_urlsafe(32)
     if not keep_secret(secret):
         raise NoOrg("No Salesforce org is connected. Connect one first.")

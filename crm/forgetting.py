@@ -85,8 +85,8 @@ def _without_words(value: Any, key: str) -> Any:
 def hide(told: Collection[str], *, now: datetime) -> dict[str, list[str]]:
     """Take the person out of the mirror of Salesforce, now and whenever it is read again; returns the ids there.
 
-    A Contact or a User is the person's by one of its e-mail addresses; an Account by having the very name or phone, unless
-    another customer that is not forgotten is matched to it.
+    A Contact or a User is the person's by one of its e-mail addresses; an Account by having the very name or phone,
+    unless another customer that is not forgotten is matched to it.
     """
     texts = {text.casefold() for text in told}
     found: dict[str, list[str]] = {"Contact": [], "User": [], "Account": []}

@@ -58,8 +58,8 @@ def _is_done(client: Client, job_id: str, *, until: float) -> bool:
 
 
 def _read_parts(client: Client, read: MirrorRead, *, until: float, keep: Keep) -> None:
-    """Keep part after part; where to go on is written down with each."""
-    while read.ended_at is None and time.monotonic() <= until:
+    """Keep part after part, at least one a turn; where to go on is written down with each."""
+    while read.ended_at is None:
         params = {"maxRecords": str(PART), **({"locator": read.locator} if read.locator else {})}
         text, headers = client.text_with_headers(f"jobs/query/{read.job_id}/results", params)
         following = headers.get("Sforce-Locator")
@@ -70,6 +70,8 @@ def _read_parts(client: Client, read: MirrorRead, *, until: float, keep: Keep) -
         if following == LAST:
             read.ended_at = client.now
         read.save()
+        if time.monotonic() > until:
+            break
     if read.ended_at is not None:
         _throw_away(client, read.job_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,7 +17,11 @@ from crm.channels.salesforce.fields import ACCOUNT
 from crm.models import Account, SalesforceOrg, SalesforceUser
 
 PAGE = 500
-ROWS = {ACCOUNT: account_row, CONTACT: contact_row, USER: user_row}
+ROWS: dict[str, Callable[[SalesforceOrg, Mapping[str, Any]], Any]] = {
+    ACCOUNT: account_row,
+    CONTACT: contact_row,
+    USER: user_row,
+}
 OWN = frozenset({"id", "org", "salesforce_id", "forgotten_at"})  # not theirs to say
 # Our own writes stamp an Account anew, and activity decides nothing: only what matching looks at is news.
 NO_NEWS = frozenset({"modified_at", "last_activity_on"})

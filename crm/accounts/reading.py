@@ -1,7 +1,7 @@
 """Reads what changed in Salesforce since the last read, in turns: a killed or a long one is carried on by the next.
 
-One call in five minutes asks for Users, Accounts and Contacts together: 288 of the day's 500 reads. Up to 10,000 records
-of a kind come page by page; more, as at first, by a Bulk query job.
+One call in five minutes asks for Users, Accounts and Contacts together: 288 of the day's 500 reads. Up to 10,000
+records of a kind come page by page; more, as at first, by a Bulk query job.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Mirrored:
 
 
 def is_due(*, now: datetime) -> bool:
-    """Say whether a scheduled turn should ask Salesforce now: it is time, a read is unfinished, or a Flow told of news."""
+    """Say whether a turn should ask Salesforce now: it is time, a read is unfinished, or a Flow told of news."""
     org = asking.readable(now)
     if org is None:
         return False
@@ -183,9 +183,8 @@ class _Turn:
         """Ask for all of them in one call. Raises ChannelError for what may not be read, Users excepted."""
         queries = [self._soql(read) for read in reads]
         found: dict[str, Mapping[str, Any]] = {}
-        for read, answer in zip(reads, client.first_pages(queries), strict=True):
-            if isinstance(answer, ChannelError):
-                answer = self._without_csm(client, read, answer)
+        for read, said in zip(reads, client.first_pages(queries), strict=True):
+            answer = self._without_csm(client, read, said) if isinstance(said, ChannelError) else said
             if isinstance(answer, ChannelError) and read.sobject == USER and isinstance(answer, Permanent):
                 self._leave_out(read, answer)
             elif isinstance(answer, ChannelError):

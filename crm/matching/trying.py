@@ -112,7 +112,7 @@ def keep_up(*, now: datetime) -> int:
     """Learn what changed in Salesforce when it is time to ask, and try who is due; returns how many found theirs.
 
     Who was matched to an Account that is gone follows it or waits again. A call that fails is logged; the next turn
-    asks again.
+    asks again. While there is more to read nobody is tried: what decides may be in the rest.
     """
     if accounts.is_due(now=now):
         try:
@@ -120,6 +120,8 @@ def keep_up(*, now: datetime) -> int:
         except ChannelError as error:
             log.warning("accounts not read", code=error.code, message=error.message)
         follow_accounts(now=now)
+        if accounts.is_due(now=now):
+            return 0
     return match_due(now=now)
 
 

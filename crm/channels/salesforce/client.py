@@ -69,7 +69,7 @@ class Client:
         return found if isinstance(found, dict) else {}
 
     def first_pages(self, queries: Sequence[str]) -> list[dict[str, Any] | ChannelError]:
-        """Return the first page of each of up to five queries, deleted records too, or its refusal. One reading call."""
+        """Return the first page of each of five queries at most, deleted records too, or its refusal. One read."""
         start = f"/services/data/v{self.org.api_version or FIRST_VERSION}/queryAll?q="
         answers = self.composite(
             [
