@@ -21,7 +21,7 @@ from billing import selectors as billing
 from config import departures, due, forgetting, pipeline, recounting, repricing, retention
 from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
-from crm import assessing, choices, connections, converted, drift, holding, matching, patrol, shadow
+from crm import assessing, choices, connections, converted, drift, holding, matching, overdue, patrol, shadow
 from dashboard.imports import working
 from dashboard.models import JobRun
 from mrr import check, ecb, fx, seals
@@ -186,6 +186,7 @@ def read_accounts() -> None:
     connections.keep_trying(now=now)
     if matching.keep_up(now=now):
         nudge("outbox")
+    overdue.watch(now=now)
 
 
 def compare_shadow() -> None:

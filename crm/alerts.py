@@ -1,4 +1,4 @@
-"""Alerts: tells who looks after the connection that it stopped, and finance that a closed month is no longer as signed.
+"""Alerts: tells who looks after Salesforce what stopped there, and finance that a closed month is not as signed.
 
 Once for each stop or departure, and once that it is over.
 """
@@ -15,6 +15,7 @@ from crm.models import Message, Priority, SalesforceOrg, WorkState
 TOPIC = "alert"
 RESERVE = "reserve"
 LOGIN = "login"
+UNMATCHED = "unmatched"
 TEST = "test"
 SLACK = "slack"
 EMAIL = "email"
@@ -23,12 +24,16 @@ SETTLED = timedelta(minutes=15)  # calls that come free one by one would tell of
 _STOPPED = {
     RESERVE: "Salesforce: sending stopped at the reserve",
     LOGIN: "Salesforce: a person must connect again",
+    UNMATCHED: "Customers wait too long for their Account",
     TEST: "Salesforce: a trial of the alerts",
 }
 _OVER = {
     RESERVE: "Salesforce: sending goes on, calls are free again",
     LOGIN: "Salesforce: connected again, sending goes on",
+    UNMATCHED: "Customers no longer wait too long for their Account",
 }
+_SENT = "Nothing was lost; what waited is sent."
+_MATCHED = "They were matched, or a person set them aside."
 
 
 def stopped(org_pk: int, kind: str, text: str, *, at: datetime) -> int:
@@ -46,8 +51,8 @@ def stopped(org_pk: int, kind: str, text: str, *, at: datetime) -> int:
 
 def over(org_pk: int, kind: str, *, since: datetime, now: datetime) -> int:
     """Owe the word that it goes on since the stop at `since`, once it has for a while. Returns how many."""
-    due_at = now + (SETTLED if kind == RESERVE else timedelta())
-    text = "Nothing was lost; what waited is sent."
+    due_at = now + (timedelta() if kind == LOGIN else SETTLED)
+    text = _MATCHED if kind == UNMATCHED else _SENT
     return _owe(org_pk, kind, _OVER[kind], text, at=since, due_at=due_at, suffix=OVER)
 
 
@@ -74,7 +79,8 @@ def _owe(org_pk: int, kind: str, title: str, text: str, *, at: datetime, due_at:
     receivers = [EMAIL] if org.alert_email else []
     if org.alert_channel and settings.SLACK_BOT_TOKEN:
         receivers.append(SLACK)
-    said = {"title": title, "text": text, "url": f"{settings.BASE_URL}/dashboard/sync/"}
+    page = "unmatched" if kind == UNMATCHED else "sync"
+    said = {"title": title, "text": text, "url": f"{settings.BASE_URL}/dashboard/{page}/"}
     rows = [
         Message(
             channel=channel,

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 import structlog
+from auditlog.models import LogEntry
 
 from crm import accounts
 from crm.ids import MalformedId, long_id
@@ -28,22 +29,25 @@ class NoOrg(Exception):
     """No Salesforce org is connected, so there is nobody to give a secret to."""
 
 
-def make_secret() -> str:
-    """Give the connection a new callback secret and return it, this once; the one before is void. Raises NoOrg."""
-    secret = secrets.token_urlsafe(32)
-    if not keep_secret(secret):
-        raise NoOrg("No Salesforce org is connected. Connect one first.")
-    return secret
+def make_secret(*, by: str, secret: str = "") -> str:
+    """Give the connection a new callback secret and return it, this once; the one before is void. Raises NoOrg.
 
-
-def keep_secret(secret: str) -> bool:
-    """Keep a callback secret that somebody made; False where no org is connected."""
+    `secret` is one that somebody made; empty makes one.
+    """
     org = SalesforceOrg.objects.order_by("pk").first()
     if org is None:
-        return False
-    org.callback_secret = secret
+        raise NoOrg("No Salesforce org is connected. Connect one first.")
+    org.callback_secret = secret or secrets.token_urlsafe(32)
     org.save(update_fields=["callback_secret"])
-    return True
+    LogEntry.objects.log_create(
+        org,
+        changes={"callback_secret": ["", "made anew"]},
+        action=LogEntry.Action.UPDATE,
+        object_repr=str(org),
+        serialized_data=None,
+        additional_data={"by": by},
+    )
+    return org.callback_secret
 
 
 def receive(raw: bytes | None, authorization: str, *, now: datetime) -> Answer:

@@ -100,6 +100,12 @@ WORK: Final[Help] = {
         "A person said that this customer needs no Account, so what Salesforce would be told about it is held.",
         "Nothing to do. Once the customer is matched, or ignored no more, it goes like any other.",
     ),
+    "customers_wait": (
+        "Customers wait too long for their Account",
+        "A paying customer waits longer than the days that are set, or more MRR waits than the limit.",
+        "Match them on the Unmatched page, or set aside whom nobody expects an Account for. The limits stand under "
+        "Salesforce, Rules.",
+    ),
     "needs_a_person": (
         "A person must choose",
         "More than one answer is possible and none is guessed.",

@@ -61,8 +61,10 @@ class SalesforceOrg(models.Model):
     waiting_alert_days = models.PositiveSmallIntegerField(
         default=14, db_default=14, help_text="tell when a paying customer waits longer for its Account; 0 = never"
     )
-    waiting_alert_minor = models.BigIntegerField(
-        default=0, db_default=0, help_text="tell when more MRR waits than this, in the reporting currency; 0 = never"
+    waiting_alert_amount = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="tell when more MRR waits than these whole units of the reporting currency; 0 = never",
     )
     waiting_alerted_at = models.DateTimeField(null=True, help_text="set = people were told that too much waits")
     refreshing_until = models.DateTimeField(null=True, help_text="lease: one worker renews the token, the others wait")

@@ -29,6 +29,8 @@ OF_ORG = (
     "csm_field",
     "match_threshold",
     "blocked_domains",
+    "waiting_alert_days",
+    "waiting_alert_amount",
     "alert_email",
     "alert_channel",
 )

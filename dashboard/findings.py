@@ -189,6 +189,9 @@ def of_salesforce(
         yield Finding("warn", "API_RESERVE_REACHED", text, "Salesforce sync", sync)
     elif connection.is_paused(now=now):
         yield Finding("warn", "salesforce_paused", "Salesforce asked us to wait.", "Salesforce sync", sync)
+    if connection.waiting_alerted_at is not None:
+        text = "Paying customers wait for an Account longer, or with more MRR, than the rules allow."
+        yield Finding("warn", "customers_wait", text, "Unmatched", reverse("dashboard:unmatched"))
     for row in refused:
         if not row.explanation.heals:
             text = f"{_counted(row.count, 'record', 'records')} refused. {row.explanation.why}"

@@ -109,6 +109,7 @@ urlpatterns: list[URLPattern] = [
     path("new-password/<str:uid>/<str:token>/", users.new_password, name="new_password"),
     path("salesforce/", salesforce.salesforce, name="salesforce"),
     path("salesforce/connect/", salesforce.connect, name="salesforce_connect"),
+    path("salesforce/callback-secret/", salesforce.make_callback_secret, name="salesforce_callback_secret"),
     path("salesforce/check/", salesforce.check, name="salesforce_check"),
     path("salesforce/deploy/", salesforce.deploy, name="salesforce_deploy"),
     path("salesforce/rules/", salesforce_rules.salesforce_rules, name="salesforce_rules"),

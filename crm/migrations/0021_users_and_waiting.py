@@ -43,11 +43,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="salesforceorg",
-            name="waiting_alert_minor",
+            name="waiting_alert_amount",
             field=models.BigIntegerField(
                 db_default=0,
                 default=0,
-                help_text="tell when more MRR waits than this, in the reporting currency; 0 = never",
+                help_text="tell when more MRR waits than these whole units of the reporting currency; 0 = never",
             ),
         ),
         migrations.AddField(

@@ -9,7 +9,7 @@ from datetime import datetime
 from billing.selectors import Check, State
 from crm.channels.salesforce import mapping
 from crm.channels.salesforce.fields import ACCOUNT, MRR_SCHEDULE, NEEDED, OPPORTUNITY, TASK
-from crm.models import SalesforceOrg
+from crm.models import MirrorRead, SalesforceOrg
 
 SHOWN = (ACCOUNT, OPPORTUNITY, MRR_SCHEDULE, TASK)  # orgs have names of their own for the first
 WAYS = {"web": "A person signed in", "client": "Client credentials", "jwt": "JWT bearer", "": "Nothing"}
@@ -51,6 +51,8 @@ class SetUp:
     is_deploying: bool
     checked_at: datetime | None
     findings: tuple[FindingRow, ...]
+    mirrored_to: datetime | None
+    has_callback_secret: bool
 
     @property
     def is_connected(self) -> bool:
@@ -63,6 +65,17 @@ class SetUp:
     @property
     def remarks(self) -> list[FindingRow]:
         return [one for one in self.findings if one.is_remark]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """How far one object is read; `total` is None until Salesforce said it, `error_code` why it may not be read."""
+
+    sobject: str
+    kept: int
+    total: int | None
+    is_done: bool
+    error_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,17 @@ def salesforce_set_up() -> SetUp | None:
         findings=tuple(
             FindingRow(one["sobject"], one["field"], one["code"], one["text"], one["is_remark"]) for one in row.findings
         ),
+        mirrored_to=row.mirrored_to,
+        has_callback_secret=bool(row.callback_secret),
     )
+
+
+def mirror_reads() -> list[ReadRow]:
+    """Return how far each object is in the read that is under way; nothing when all is read. One query."""
+    rows = list(MirrorRead.objects.order_by("sobject"))
+    if all(row.ended_at is not None for row in rows):
+        rows = [row for row in rows if row.error_code]
+    return [ReadRow(row.sobject, row.kept, row.total, row.ended_at is not None, row.error_code) for row in rows]
 
 
 def checks(org: SetUp | None, *, now: datetime) -> list[Check]:

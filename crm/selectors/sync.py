@@ -48,6 +48,7 @@ class Connection:
     makes_opportunities: bool
     makes_accounts: bool
     log_days: int
+    waiting_alerted_at: datetime | None = None
     open_differences: int = 0
 
     @property
@@ -109,6 +110,7 @@ def _connection(row: Any) -> Connection:
         row.makes_opportunities,
         row.makes_accounts,
         row.log_days,
+        row.waiting_alerted_at,
         row.open_differences or 0,
     )
 

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_POST
 
+from crm import callback as flow_callback
 from crm import connections, org_setup
 from crm.selectors import set_up
 from dashboard import formats
@@ -146,6 +147,19 @@ def connect(request: HttpRequest) -> HttpResponse:
 
 @requires(Ability.CONNECT)
 @never_cache
+@require_POST
+def make_callback_secret(request: HttpRequest) -> HttpResponse:
+    """Make a new secret for the Flow that calls us, and show it this once."""
+    try:
+        secret = flow_callback.make_secret(by=request.user.get_username())
+    except flow_callback.NoOrg as error:
+        messages.error(request, str(error))
+        return redirect("dashboard:salesforce")
+    return _page(request, flow_secret=secret)
+
+
+@requires(Ability.CONNECT)
+@never_cache
 @require_GET
 def callback(request: HttpRequest) -> HttpResponse:
     """Take a person back from Salesforce's login page; the state must be that of this session, and works once."""
@@ -242,7 +256,9 @@ def callback_url() -> str:
 # ---- the page ----
 
 
-def _page(request: HttpRequest, *, form: AddressForm | None = None, status: int = 200) -> HttpResponse:
+def _page(
+    request: HttpRequest, *, form: AddressForm | None = None, status: int = 200, flow_secret: str = ""
+) -> HttpResponse:
     now = shared.now_of(request)
     org = set_up.salesforce_set_up()
     way = form.data.get("way", "web") if form else request.GET.get("way", (org.way if org else "") or "web")
@@ -265,6 +281,9 @@ def _page(request: HttpRequest, *, form: AddressForm | None = None, status: int 
             "way": way,
             "ways": [Choice(name, f"?way={code}#connect", code == way) for code, name in WAYS.items()],
             "callback_url": callback_url(),
+            "reads": set_up.mirror_reads(),
+            "flow_url": f"{settings.BASE_URL}{reverse('callback_of_salesforce')}",
+            "flow_secret": flow_secret,
             "is_https": settings.BASE_URL.startswith("https://"),
             "scopes": SCOPES,
             "is_open": form.is_bound or "way" in request.GET or org is None or not org.is_connected,

@@ -35,6 +35,9 @@ LABELS = {
     "csm_field": "Field of Account that names who looks after it",
     "match_threshold": "Points for a match without a person",
     "blocked_domains": "Blocked domains",
+    "waiting_alert_days": "Days that a paying customer may wait for its Account",
+    "waiting_alert_amount": "MRR that may wait for an Account",
+    "callback_secret": "Secret of the Flow that calls us",
     "alert_email": "Addresses",
     "alert_channel": "Slack channel",
 }
@@ -65,7 +68,7 @@ class OrgForm(forms.Form):
     write_allowance = _count(
         "write_allowance", "As they come to an end, sending slows; they are never passed.", least=24
     )
-    read_allowance = _count("read_allowance", "300 of them read Accounts and Contacts.", least=300)
+    read_allowance = _count("read_allowance", "288 of them read Accounts, Contacts and Users.", least=300)
     reserve_calls = _count("reserve_calls", "Of the org's daily calls. When only these are left, sending stops.")
     log_days = _count("log_days", "With request and answer, for the log.", least=1, most=3650)
     csm_field = forms.RegexField(
@@ -88,6 +91,10 @@ class OrgForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
         help_text="Of agencies, holdings and others that pay for several companies: an address there tells nobody. "
         "One a line. Free mail never counts anyway.",
+    )
+    waiting_alert_days = _count("waiting_alert_days", "Then those below are told, once. 0: never.", most=3650)
+    waiting_alert_amount = _count(
+        "waiting_alert_amount", "Of all together, in whole units of the reporting currency. 0: never.", most=10**9
     )
     alert_email = forms.CharField(
         label=LABELS["alert_email"],
@@ -204,6 +211,9 @@ def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
             "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
             "matching": [form["match_threshold"], form["blocked_domains"]],
             "alerts": [form["alert_email"], form["alert_channel"]],
+            "alerts": [
+                form[name] for name in ("waiting_alert_days", "waiting_alert_amount", "alert_email", "alert_channel")
+            ],
             "has_errors": bool(form.errors),
             "changes": [(one, LABELS.get(one.field, one.field)) for one in rules.last_changes(limit=SHOWN)],
         },

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from crm import connections
+from crm import callback, connections
 from crm.commands import SECRET_HELP, print_result, read_secret, wrong_use
 
 
@@ -29,11 +29,15 @@ class Command(BaseCommand):
         parser.add_argument("--jwt-key", default="", metavar="FILE", help="JWT bearer: file of the private key (PEM)")
         parser.add_argument("--username", default="", metavar="U", help="JWT bearer: the integration user")
         parser.add_argument("--refresh-token", default="", metavar="T", help=f"of a person's consent; {SECRET_HELP}")
+        parser.add_argument(
+            "--callback-secret", default="", metavar="S", help=f"that a Flow calls /callbacks/ with; {SECRET_HELP}"
+        )
         parser.add_argument("--mode", default="", choices=["shadow", "live"], help="a new connection is shadow")
         parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
 
     def handle(self, **options: Any) -> None:
         login = self._login(options)
+        callback_secret = self._secret(options, "callback_secret")
         try:
             found = connections.connect(login, mode=options["mode"], now=timezone.now(), report=self._report)
         except connections.NotKnownYet as wait:
@@ -44,6 +48,8 @@ class Command(BaseCommand):
         except connections.NotConnected as error:
             raise CommandError(str(error)) from None
         org = found.org
+        if callback_secret:
+            callback.make_secret(by="connect_salesforce", secret=callback_secret)
         if not found.is_whole:
             self.stderr.write("Not all is read yet: the workers go on with it. Customers are matched once it is.")
         print_result(
