@@ -55,6 +55,8 @@ def _keep_page(sobject: str, records: Sequence[Mapping[str, Any]], org: Salesfor
     for name, row in rows.items():
         if name in known and known[name].forgotten_at:
             forgetting.without_person(row)  # whatever Salesforce says of a forgotten person
+    if sobject == ACCOUNT:
+        _leave_out_forgotten_owners(org, rows.values())
     columns = [column.name for column in model._meta.concrete_fields if column.name not in OWN]
     model.objects.bulk_create(
         rows.values(), update_conflicts=True, unique_fields=["org", "salesforce_id"], update_fields=columns
@@ -66,6 +68,14 @@ def _keep_page(sobject: str, records: Sequence[Mapping[str, Any]], org: Salesfor
     else:
         waiting.wake(_concerned(changed), now=now)
     return Kept(len(records), len(changed))
+
+
+def _leave_out_forgotten_owners(org: SalesforceOrg, rows: Iterable[Account]) -> None:
+    forgotten = SalesforceUser.objects.filter(org=org, forgotten_at__isnull=False)
+    ids = set(forgotten.values_list("salesforce_id", flat=True))
+    for row in rows:
+        if row.owner_id in ids:
+            row.owner_name = ""
 
 
 def _is_news(known: Any, row: Any, looked_at: Sequence[str]) -> bool:

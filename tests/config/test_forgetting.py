@@ -31,7 +31,8 @@ from billing.models import Customer, Forgetting, StripeEvent
 from config import forgetting, pipeline, retention, tasks
 from config.backups import writing
 from crm import accounts, connections, notes
-from crm.models import Contact, LoggedWrite, SalesforceOrg, SyncRecord, Unmatched
+from crm.accounts.keeping import keep
+from crm.models import Account, Contact, LoggedWrite, SalesforceOrg, SalesforceUser, SyncRecord, Unmatched
 from dashboard.imports import applying
 from dashboard.imports.finance import FINANCE
 from dashboard.models import Import
@@ -252,13 +253,20 @@ def test_another_customer_with_the_same_e_mail_is_left_alone_and_told(jane):
 
 def test_what_salesforce_tells_again_of_her_is_not_kept(jane):
     org = SalesforceOrg.objects.create(instance_url="https://acme.invalid")
-    record = {"Id": "003000000000001AAA", "AccountId": "001000000000001AAA", "Email": canary.EMAIL}
-    accounts._keep_contacts(org, [record])
+    contact = {"Id": "003000000000001AAA", "AccountId": "001000000000001AAA", "Email": canary.EMAIL}
+    user = {"Id": "005000000000001AAA", "Name": canary.NAME, "Email": canary.EMAIL, "IsActive": True}
+    account = {"Id": "001000000000001AAA", "Name": "Acme", "OwnerId": user["Id"], "Owner": {"Name": canary.NAME}}
+    told = {"User": user, "Account": account, "Contact": contact}
+    for sobject, record in told.items():
+        keep(sobject, [record], org, now=timezone.now())
     _forgotten(jane)
 
-    accounts._keep_contacts(org, [record])
+    for sobject, record in told.items():
+        keep(sobject, [record], org, now=timezone.now())
 
     assert Contact.objects.get().email == ""
+    assert (SalesforceUser.objects.get().name, SalesforceUser.objects.get().email) == ("", "")
+    assert Account.objects.get().owner_name == ""
 
 
 def test_a_restored_older_backup_forgets_her_again_by_the_list_beside_the_data(jane, source_again):

@@ -39,7 +39,7 @@ def crowd(scenario, salesforce, shadow):
     reads(salesforce)
     scenario.is_held = True
     for number in range(30):
-        scenario.customer(f"Company{chr(97 + number % 26)} {number}", email=f"ana@c{number}.example")
+        scenario.customer(f"{chr(97 + number % 26) * 5} {number} Trading", email=f"ana@c{number}.example")
     scenario.arrive_together()
     assert Unmatched.objects.count() == 30
     return scenario
@@ -58,7 +58,7 @@ def test_one_changed_contact_has_one_customer_tried(crowd, salesforce, tried):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"Name": "Else", "Website": "https://www.c7.example/en"}, {"Name": "COMPANYH Ltd."}]
+    "fields", [{"Name": "Else", "Website": "https://www.c7.example/en"}, {"Name": "HHHHH Traders Ltd."}]
 )
 def test_an_account_with_its_domain_or_its_first_letters_has_it_tried(crowd, salesforce, tried, fields):
     salesforce.add_account(**fields)
@@ -99,9 +99,9 @@ def test_pauses_grow_with_age(crowd, tried):
 
     assert pauses == list(waiting.PAUSES)
     tried.clear()
-    matching.match_due(now=now + timedelta(hours=23))
+    trying.match_due(now=now + timedelta(hours=23))
     assert tried == []
-    matching.match_due(now=now + timedelta(hours=24))
+    trying.match_due(now=now + timedelta(hours=24))
     assert len(tried) == 30
 
 
