@@ -186,6 +186,8 @@ def read_accounts() -> None:
     connections.keep_trying(now=now)
     if matching.keep_up(now=now):
         nudge("outbox")
+    if matching.is_due(now=now):
+        nudge("accounts")  # who was not reached: another task, so that this one is no stuck one
     overdue.watch(now=now)
 
 

@@ -20,23 +20,33 @@ from crm.models import Account, Contact, Match, Unmatched, WaitingKey
 METADATA_KEY = "salesforce_account_id"
 KEYS_AT_ONCE = 500
 YOUNG, OLD = timedelta(hours=2), timedelta(days=1)
-PAUSES = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1))  # of the young, of the rest, of the old
+PAUSES = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=1))  # of the young, of the rest, of the old
 
 
-def due(*, now: datetime) -> list[int]:
+def due(*, now: datetime, limit: int | None = None) -> list[int]:
     """Return the keys of the customers that are to be tried now, those first that were not for longest."""
     rows = Unmatched.objects.filter(Q(due_at__isnull=True) | Q(due_at__lte=now))
-    return list(rows.order_by(F("due_at").asc(nulls_first=True), "pk").values_list("customer_id", flat=True))
+    return list(rows.order_by(F("due_at").asc(nulls_first=True), "pk").values_list("customer_id", flat=True)[:limit])
+
+
+def lock(customer_pks: Iterable[int]) -> dict[int, str]:
+    """Lock those of customers that wait, in one order, and return what was looked at of each when it was tried last."""
+    rows = Unmatched.objects.filter(customer_id__in=customer_pks).order_by("customer_id").select_for_update()
+    return dict(rows.values_list("customer_id", "basis"))
 
 
 def wake(shared: Iterable[str], *, now: datetime) -> int:
-    """Make due whoever waits and has one of these keys; returns how many were not."""
+    """Make due whoever waits and has one of these keys; returns how many were not.
+
+    Whoever is being tried just now is locked, and made due once that is done: it may not have seen the news.
+    """
     numbers = sorted({_number(one) for one in shared})
     woken = 0
     for start in range(0, len(numbers), KEYS_AT_ONCE):
         having = WaitingKey.objects.filter(key__in=numbers[start : start + KEYS_AT_ONCE])
-        rows = Unmatched.objects.filter(pk__in=having.values("unmatched_id"), due_at__gt=now)
-        woken += rows.update(due_at=now)
+        rows = Unmatched.objects.filter(pk__in=having.values("unmatched_id"))
+        pks = list(rows.order_by("customer_id").select_for_update().values_list("pk", flat=True))
+        woken += Unmatched.objects.filter(pk__in=pks, due_at__gt=now).update(due_at=now)
     return woken
 
 

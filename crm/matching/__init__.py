@@ -23,6 +23,7 @@ from crm.matching.setting_aside import snooze as snooze
 from crm.matching.setting_aside import unignore as unignore
 from crm.matching.setting_aside import wait_for as wait_for
 from crm.matching.trying import ask_for_named as ask_for_named
+from crm.matching.trying import is_due as is_due
 from crm.matching.trying import keep_up as keep_up
 from crm.matching.trying import match_customers as match_customers
 from crm.matching.trying import match_waiting as match_waiting

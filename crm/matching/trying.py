@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 BEING_READ = "accounts_being_read"
 AT_ONCE = 200  # customers of one transaction
-MOST_AT_ONCE = 5000  # of one turn: the rest stays due
+TURN_SECONDS = 12.0  # a worker that takes longer would seem to be stuck
 
 
 def match_customers(customer_pks: Collection[int], *, now: datetime, anew: bool = False) -> list[int]:
@@ -36,8 +37,8 @@ def match_customers(customer_pks: Collection[int], *, now: datetime, anew: bool 
     looking = {pk: customer for pk, customer in customers.items() if customer.livemode}
     if not looking:
         return []
+    seen = waiting.lock(looking)
     if not anew:
-        seen = dict(Unmatched.objects.filter(customer_id__in=looking).values_list("customer_id", "basis"))
         looking = {pk: customer for pk, customer in looking.items() if seen.get(pk) != basis(customer)}
         if not looking:
             return []
@@ -70,6 +71,11 @@ def _not_yet(decision: Decision) -> Decision:
     return Decision(None, reason=BEING_READ, candidates=with_taken(decision))
 
 
+def is_due(*, now: datetime) -> bool:
+    """Say whether somebody who waits could be tried now: not while there is more to read from Salesforce."""
+    return not _is_being_read() and not accounts.is_due(now=now) and bool(waiting.due(now=now, limit=1))
+
+
 def _is_being_read() -> bool:
     """A demo has no org to read from."""
     return SalesforceOrg.objects.filter(mirrored_to__isnull=True, is_demo=False).exists()
@@ -81,16 +87,19 @@ def match_waiting(*, now: datetime) -> int:
     return match_due(now=now)
 
 
-def match_due(*, now: datetime, limit: int = MOST_AT_ONCE) -> int:
+def match_due(*, now: datetime, seconds: float = TURN_SECONDS) -> int:
     """Try those who wait and are due, because news may concern them or it is their turn; returns how many found theirs.
 
+    Whoever is not reached in the time of a turn stays due.
     While Salesforce is being read for the first time nobody is tried: the second Contact with an e-mail may still come.
     """
     if _is_being_read():
         return 0
-    pks, count = waiting.due(now=now)[:limit], 0
+    pks, count, until = waiting.due(now=now), 0, time.monotonic() + seconds
     for start in range(0, len(pks), AT_ONCE):
         count += _try_again(pks[start : start + AT_ONCE], now=now)
+        if time.monotonic() > until:
+            break
     return count
 
 
