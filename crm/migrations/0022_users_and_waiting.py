@@ -8,7 +8,7 @@ import billing.encrypted
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("crm", "0020_notes_on_findings"),
+        ("crm", "0021_taken_back"),
     ]
 
     operations = [
