@@ -855,17 +855,33 @@ def test_a_stopped_bulk_job_tells_what_it_did_not_reach(org: FakeSalesforce, cal
 def test_a_bulk_query_ends_with_the_word_null(org: FakeSalesforce, call: Caller) -> None:
     for number in range(3):
         org.add_account(Name=f"A{number}")
-    job = call(
-        "POST", "/jobs/query", {"operation": "query", "query": "SELECT Id, Name FROM Account ORDER BY Name"}
-    ).json()
+    asked = {"operation": "query", "query": "SELECT Id, Name FROM Account"}
+    job = call("POST", "/jobs/query", asked).json()
     path = f"/jobs/query/{job['id']}"
     finished(call, path)
 
     first = call("GET", f"{path}/results?maxRecords=2")
     last = call("GET", f"{path}/results?maxRecords=2&locator={first.headers['Sforce-Locator']}")
 
-    assert [row["Name"] for row in csv.DictReader(io.StringIO(first.text))] == ["A0", "A1"]
+    rows = [row["Name"] for part in (first, last) for row in csv.DictReader(io.StringIO(part.text))]
+    assert sorted(rows) == ["A0", "A1", "A2"]  # in no order
     assert last.headers["Sforce-Locator"] == "null"
+    for refused in ("SELECT Id FROM Account ORDER BY Name", "SELECT COUNT() FROM Account"):
+        assert call("POST", "/jobs/query", {**asked, "query": refused}).status_code == 400
+
+
+def test_users_have_no_recycle_bin(org: FakeSalesforce, call: Caller) -> None:
+    assert code(call.query("SELECT Id, IsDeleted FROM User")) == "400 INVALID_FIELD"
+    assert call.query("SELECT Id FROM User").json()["totalSize"] == 2
+
+
+def test_an_undeleted_loser_of_a_merge_stands_for_itself(org: FakeSalesforce) -> None:
+    winner, loser = org.add_account(), org.add_account()
+    org.merges(winner, loser)
+
+    org.undeletes(loser)
+
+    assert (org.record(loser)["IsDeleted"], org.record(loser)["MasterRecordId"]) == (False, None)
 
 
 def test_a_chatter_post_can_be_found_again(org: FakeSalesforce, call: Caller) -> None:
