@@ -54,7 +54,7 @@ def test_an_account_made_after_the_customer_is_matched_at_once(scenario, salesfo
 
     assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "ignored": 0})
     rows = salesforce.records("MRR_Schedule__c")
-    assert [(row["Account__c"], str(row["MRR_Delta__c"])) for row in rows] == [(account, "30"), (account, "20")]
+    assert [(row["Account__c"], row["MRR_Delta__c"]) for row in rows] == [(account, 30), (account, 20)]
     assert salesforce.record(account)["MRR__c"] == 50
     assert not SyncRecord.objects.filter(state="held").exists()
 

@@ -9,6 +9,6 @@ def forget_how_far(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("crm", "0022_users_and_waiting")]
+    dependencies = [("crm", "0024_users_and_waiting")]
 
     operations = [migrations.RunPython(forget_how_far, migrations.RunPython.noop, elidable=True)]

@@ -8,7 +8,7 @@ import billing.encrypted
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("crm", "0021_taken_back"),
+        ("crm", "0023_search_by_part"),
     ]
 
     operations = [
