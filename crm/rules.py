@@ -13,7 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
 from billing import selectors as billing
-from crm import alerts
+from crm import alerts, waiting
 from crm.channels.salesforce.fields import ACCOUNT
 from crm.domains import blocked_domains
 from crm.models import SalesforceOrg, SourceRules
@@ -93,6 +93,8 @@ def change_org(wanted: Mapping[str, Any], *, by: str) -> list[str]:
         changed = _change(org, {name: wanted[name] for name in OF_ORG if name in wanted}, str(org), by=by)
         if "csm_field" in changed:
             SalesforceOrg.objects.filter(pk=org.pk).update(mirrored_to=None)  # who looks after whom is read anew
+        if not {"match_threshold", "blocked_domains"}.isdisjoint(changed):
+            waiting.wake_all()
         return changed
 
 

@@ -16,6 +16,7 @@ from billing import selectors as billing
 from crm.company_names import name_key, name_start
 from crm.domains import address_key, company_domain
 from crm.models import Account, Contact, Match, Unmatched, WaitingKey
+from crm.places import phone_key
 
 METADATA_KEY = "salesforce_account_id"
 KEYS_AT_ONCE = 500
@@ -50,9 +51,9 @@ def wake(shared: Iterable[str], *, now: datetime) -> int:
     return woken
 
 
-def wake_all(*, now: datetime) -> int:
+def wake_all() -> int:
     """Make due everybody who waits, because a rule changed or Salesforce was read for the first time."""
-    return Unmatched.objects.filter(due_at__gt=now).update(due_at=now)
+    return Unmatched.objects.filter(due_at__isnull=False).update(due_at=None)
 
 
 def put_off(
@@ -91,6 +92,7 @@ def of_customer(customer: billing.CustomerRow, candidates: Iterable[str] = ()) -
     """Yield what an Account or a Contact must share with a customer to concern it."""
     yield from _of_email(address_key(customer.email))
     yield from _of_start(name_start(name_key(customer.name)))
+    yield from _of_phone(phone_key(customer.phone, customer.country))
     named = str(customer.metadata.get(METADATA_KEY) or "").strip()
     if named:
         yield _of_id(named)
@@ -104,6 +106,7 @@ def of_account(account: Account) -> Iterator[str]:
     if account.domain:
         yield f"domain:{account.domain}"
     yield from _of_start(account.name_start)
+    yield from _of_phone(account.phone_key)
 
 
 def of_contact(contact: Contact) -> Iterator[str]:
@@ -127,6 +130,11 @@ def _of_start(letters: str) -> Iterator[str]:
     """A name concerns those that begin with the same letters: what is misspelt is mostly so later on."""
     if letters:
         yield f"name:{letters}"
+
+
+def _of_phone(digits: str) -> Iterator[str]:
+    if digits:
+        yield f"phone:{digits}"
 
 
 def _number(key: str) -> int:

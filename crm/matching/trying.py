@@ -83,7 +83,7 @@ def _is_being_read() -> bool:
 
 def match_waiting(*, now: datetime) -> int:
     """Try everybody who waits again, because all may be otherwise; returns how many found their Account."""
-    waiting.wake_all(now=now)
+    waiting.wake_all()
     return match_due(now=now)
 
 

@@ -210,7 +210,6 @@ def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
             "records": [form[name] for name in ("makes_opportunities", "makes_accounts", "deletes_tasks", "csm_field")],
             "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
             "matching": [form["match_threshold"], form["blocked_domains"]],
-            "alerts": [form["alert_email"], form["alert_channel"]],
             "alerts": [
                 form[name] for name in ("waiting_alert_days", "waiting_alert_amount", "alert_email", "alert_channel")
             ],
