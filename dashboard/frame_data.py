@@ -111,7 +111,7 @@ def _departure_band() -> list[Band]:
             "warn",
             "lock",
             f"{month} is no longer what was signed.",
-            f"{formats.money(signed, found.currency)} was signed; with what was learned since it is {change}.",
+            f"{formats.money(signed, found.currency)} was signed; what was learned since changes it by {change}.",
             "What was learned",
             f"{reverse('dashboard:close_month', args=[f'{found.month:%Y-%m}'])}#learned",
         )

@@ -214,11 +214,13 @@ def _difference_of_all(asked: Asked, month: date) -> Panel:
     figure = shown(found.restated_micros) - shown(found.signed_micros)
     lines = tuple(
         FormulaLine(
-            f"{code.upper()}, learned since the close",
+            f"Learned about {code.upper()}, in its own money",
             formats.money(shown(now) - shown(then), code, signed=True),
             f"{LEARNED}:{month:%Y-%m}:{code}",
+            is_muted=True,
         )
         for code, (then, now) in amounts.items()
+        if then != now
     )
     return Panel(
         name=f"Learned since the close, {formats.month(month, long=True)}",
