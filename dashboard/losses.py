@@ -11,6 +11,7 @@ from billing import selectors as billing
 from crm import selectors as crm
 from dashboard.pages.shared import reason
 from mrr import selectors as mrr
+from mrr.engine.money import shown
 
 
 class By(StrEnum):
@@ -84,7 +85,9 @@ def grouped(rows: Sequence[mrr.Lost], by: By, *, churn_minor: int, sources: Sequ
     sums = {key: sum(row.micros for row in own) for key, own in members.items()}
     ranked = sorted(sums, key=lambda key: (sums[key], key))
     total = sum(sums.values())
-    minors = mrr.parts_shown(churn_minor, [sums[key] for key in ranked])
+    # A row of figures may show churn a cent off its own rounding; further off it is wrong, and the tie mark says so.
+    total_minor = churn_minor if abs(churn_minor - shown(total)) <= 1 else shown(total)
+    minors = mrr.parts_shown(total_minor, [sums[key] for key in ranked])
     return Losses(
         by,
         tuple(

@@ -24,7 +24,7 @@ from dashboard.models import SetupCode
 from dashboard.roles import Ability, Role
 from mrr import fx
 from mrr.engine.rates import Quote
-from mrr.models import LedgerEntry
+from mrr.models import LedgerEntry, Loss
 from tests.dashboard.people import person
 from tests.scenario import Scenario
 
@@ -441,6 +441,15 @@ def test_retention_says_what_was_kept_and_whom_it_lost(world: World) -> None:
     assert "Gone Fishing Mar 2026 Canceled" in shown
     assert "Customers lost = churn of the period, exactly" in shown
     assert "Start + changes = end, exactly" in shown
+
+
+def test_losses_that_miss_the_churn_say_so(world: World) -> None:
+    Loss.objects.filter(currency="usd", month="2026-03-01").update(start_1=10**15)
+
+    shown = text_of(page_of(Role.ANALYST).get("/dashboard/retention/?months=1&to=2026-03&currency=usd"))
+
+    assert "Customers lost = churn of the period, exactly" not in shown
+    assert "Churn by reason: −$20.00" in shown
 
 
 def test_retention_is_equal_on_page_export_and_api(world: World) -> None:
