@@ -28,6 +28,7 @@ MADE_BY_US: Final = frozenset(
         "dashboard_setupcode",
         "django_content_type",
         "mrr_bookstate",
+        "mrr_departurerule",
         "mrr_ratebook",
         "mrr_seal",
     }

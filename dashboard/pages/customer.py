@@ -25,11 +25,12 @@ from mrr import selectors as mrr
 SHOWN_EVENTS = 50
 SHOWN_INVOICES = 50
 SHOWN_RECORDS = 100
-TABS = ("movements", "subscriptions", "invoices", "salesforce", "events")
+TABS = ("movements", "subscriptions", "invoices", "match", "salesforce", "events")
 TAB_NAMES = {
     "movements": "Movements",
     "subscriptions": "Subscriptions",
     "invoices": "Invoices",
+    "match": "Match history",
     "salesforce": "Salesforce",
     "events": "Events",
 }
@@ -96,7 +97,6 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             "account_name": (match.account_name if sees else match.account_id) if match else "",
             "match_words": _match_words(match, sees=sees) if match else "",
             "unmatched": None if match else _unmatched(pk),
-            "decisions": match_lines.of_customer(pk),
             "may_match": may(request, Ability.MATCH),
             "may_forget": may(request, Ability.FORGET),
             "notes": notes.card_of_customer(request, pk, today=day),
@@ -110,6 +110,7 @@ def customer(request: HttpRequest, pk: int) -> HttpResponseBase:
             else (),
             "subscriptions": [_subscription(one, names) for one in reversed(held)] if tab == "subscriptions" else (),
             "invoices": billing.invoices_of([pk], limit=SHOWN_INVOICES).get(pk, []) if tab == "invoices" else (),
+            "decisions": match_lines.of_customer(pk) if tab == "match" else (),
             "records": sync.record_lines(request, _records(pk, match)) if tab == "salesforce" else (),
             "may_retry": may(request, Ability.RETRY),
             "events": [

@@ -817,6 +817,7 @@ def test_every_answer_fits_its_description(scenario, revops, schema):
         "/api/v1/customers/{customer_id}": f"customers/{scenario.acme.id}",
         "/api/v1/cohorts": "cohorts",
         "/api/v1/retention": "retention?months=1&to=2026-04",
+        "/api/v1/closes": "closes",
         "/api/v1/unmatched": "unmatched",
         "/api/v1/at-risk": "at-risk",
         "/api/v1/events/{event_id}": f"events/{scenario.events[0]['id']}",
