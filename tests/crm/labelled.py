@@ -15,6 +15,7 @@ from crm.keys import account_keys
 from crm.models import Account, Contact, Match, SalesforceOrg
 
 FILE = Path(__file__).parent / "labelled_pairs.txt"
+FRESH = Path(__file__).parent / "labelled_pairs_fresh.txt"
 
 
 @dataclass
@@ -49,10 +50,10 @@ class Case:
         return hashlib.sha256(text.encode()).digest()[0] % 2
 
 
-def cases() -> list[Case]:
+def cases(file: Path = FILE) -> list[Case]:
     found: list[Case] = []
     blocked = ""
-    for text in FILE.read_text(encoding="utf-8").splitlines():
+    for text in file.read_text(encoding="utf-8").splitlines():
         if not text or text.startswith("#"):
             continue
         line = _line(text)

@@ -16,7 +16,7 @@ from crm import scoring
 from crm.matching.deciding import OPEN, Decision, decide
 from crm.models import SalesforceOrg, Unmatched
 from tests.crm.conftest import reads
-from tests.crm.labelled import Case, World, cases
+from tests.crm.labelled import FRESH, Case, World, cases
 
 pytestmark = pytest.mark.django_db
 
@@ -52,9 +52,13 @@ class Outcome:
 
 @pytest.fixture
 def outcomes(db) -> list[Outcome]:
+    return outcomes_of(cases())
+
+
+def outcomes_of(of: list[Case]) -> list[Outcome]:
     """Each case in an org of its own."""
     found = []
-    for case in cases():
+    for case in of:
         with transaction.atomic():
             world = World()
             pk, right = world.put(case)
@@ -100,13 +104,26 @@ def test_the_threshold_is_set_on_one_half_and_holds_on_the_other(outcomes):
         assert sum(one.is_found(DEFAULT) for one in sure) >= 0.8 * len(sure)
 
 
+def test_fresh_pairs_written_without_knowing_the_rules():
+    found = outcomes_of(cases(FRESH))
+
+    print(f"\nfresh at {DEFAULT}: {told(found, DEFAULT)}")
+    print_faults(found)
+    assert len(found) >= 110
+    assert sum(one.case.is_lookalike for one in found) >= 50
+
+
 def report(halves: list[list[Outcome]], safe: int) -> None:
     print()
     for at in THRESHOLDS:
         print(f"{at}: {told(halves[SETTING], at)}")
     print(f"the lowest safe threshold of the first half is {safe}, the default {DEFAULT}")
     print(f"the other half at {DEFAULT}: {told(halves[REPORTING], DEFAULT)}")
-    for one in (one for half in halves for one in half):
+    print_faults([one for half in halves for one in half])
+
+
+def print_faults(found: list[Outcome]) -> None:
+    for one in found:
         if one.is_wrong(DEFAULT):
             print(f"  wrong: {one.case.customer.name}")
         if one.case.is_sure and not one.is_found(DEFAULT):
