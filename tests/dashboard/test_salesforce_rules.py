@@ -19,6 +19,8 @@ VALUES = {
     "reserve_calls": 1000,
     "log_days": 400,
     "match_threshold": 85,
+    "waiting_alert_days": 14,
+    "waiting_alert_amount": 0,
 }
 
 pytestmark = pytest.mark.django_db
