@@ -508,4 +508,18 @@ SLACK: Final[Help] = {
     ),
 }
 
-CODES: Final[Help] = {**UNMATCHED, **WORK, **OPPORTUNITIES, **CONNECTION, **SETUP, **SLACK}
+# Why a Flow's callback was turned away
+CALLBACK: Final[Help] = {
+    "unauthorized": (
+        "The callback secret is missing or wrong",
+        "The Flow sends no secret, or one that was replaced since.",
+        "Make a new secret on the Salesforce page and put it into the Named Credential that the Flow uses.",
+    ),
+    "no_ids": (
+        "No id of an Account or a Contact",
+        "The callback named no record that matching looks at: ids of Accounts start with 001, of Contacts with 003.",
+        "Have the Flow send the id of the record that started it. Until then changes are read every few minutes.",
+    ),
+}
+
+CODES: Final[Help] = {**UNMATCHED, **WORK, **OPPORTUNITIES, **CONNECTION, **SETUP, **SLACK, **CALLBACK}

@@ -70,6 +70,7 @@ SECTIONS: Final = (
     Section("The connection to Salesforce", _topics(crm.CONNECTION)),
     Section("Salesforce's refusals", tuple(_refusal(code) for code in salesforce.CAUSES)),
     Section("Setting Salesforce up", _topics(crm.SETUP)),
+    Section("Told by a Salesforce Flow", _topics(crm.CALLBACK)),
     Section("Slack", _topics(crm.SLACK)),
     Section("Closing months", _topics(mrr.BOOKS)),
     Section("Health", _topics(codes.HEALTH)),

@@ -125,7 +125,9 @@ def test_a_worker_killed_between_send_and_commit_leaves_one_record(tmp_path, mon
             objects.event("evt_1", "customer.created", buyer(account), seconds("2026-01-10")),
             objects.event("evt_2", "customer.subscription.created", subscription(), seconds("2026-01-10")),
         ]
+        manage(made, "drain", "--until-empty")  # Accounts are read now: one Composite request, too
         manage(made, "load_events", "acme", "-", stdin="".join(json.dumps(one) + "\n" for one in events))
+        salesforce.forgets_requests()
         salesforce.delays_next(1.0, match="/composite$")
         worker = start(made, "drain")
 

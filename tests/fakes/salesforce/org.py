@@ -242,6 +242,11 @@ class FakeSalesforce(FakeServer):
 
     # Answering
 
+    def writes(self) -> list[Request]:
+        """The requests that may change records: all but GET, and but a composite request of GETs alone."""
+        sent = self.requests_to("(POST|PATCH|PUT|DELETE) /services/data")
+        return [one for one in sent if not (one.path.endswith("/composite") and _only_reads(one))]
+
     def answer(self, request: Request) -> Response:
         if request.path.startswith(("/services/oauth2/", "/id/")):
             with self.lock:
@@ -364,3 +369,7 @@ class FakeSalesforce(FakeServer):
             self.store.user_id, self.store.admin_id = self.user_id, self.admin_id
             self.login.org_id, self.login.user_id = self.org_id, self.user_id
             self.login.refresh_tokens, self.calls = list(state["refresh_tokens"]), state["calls"]
+
+
+def _only_reads(request: Request) -> bool:
+    return all(part.get("method") == "GET" for part in request.json().get("compositeRequest", []))
