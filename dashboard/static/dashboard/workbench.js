@@ -8,6 +8,7 @@
   if (!bench || !window.fetch) return;
   var cards = new Map();  // address of a row → promise of its card's HTML
   var line = Promise.resolve();  // decisions are sent one after the other, in the order they were made
+  var unanswered = 0;
 
   function part(id) { return document.getElementById(id); }
   function rows() { return Array.from(bench.querySelectorAll("[data-rows] tr[tabindex]")); }
@@ -117,6 +118,7 @@
     if (!rows().length) refresh();
   }
   function send(url, body, place) {
+    unanswered += 1;
     line = line.then(function () { return ask(url, "", { method: "POST", body: body }); }).then(function (text) {
       var found = parse(text), answer = found.querySelector("[data-outcome]"), row = found.querySelector("tr[id]");
       update(found);
@@ -124,8 +126,20 @@
     }).catch(function () {
       if (place) comeBack(place.row, place.before);
       failed();
-    });
+    }).then(function () { unanswered -= 1; });
   }
+  // Until a decision is answered the line at the foot names the one before it: undo waits, and then takes the newest back.
+  function undo() {
+    var button = bench.querySelector('[data-key="u"]');
+    if (button) button.click();
+  }
+  document.addEventListener("keydown", function (event) {
+    var isKey = event.key.toLowerCase() === "u" && !event.metaKey && !event.ctrlKey && !event.altKey;
+    if (!isKey || !unanswered || event.target.matches("input:not([type=radio]):not([type=checkbox]), textarea, select")) return;
+    try { if (localStorage.getItem("keys") === "off") return; } catch (refused) { /* nobody switched them off */ }
+    event.preventDefault();
+    line = line.then(undo);
+  }, true);
   function decide(form, button) {
     var kind = (button && button.dataset.decision) || form.dataset.decision, row = chosen();
     var url = (button && button.getAttribute("formaction")) || form.getAttribute("action");
