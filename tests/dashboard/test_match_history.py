@@ -30,7 +30,7 @@ def test_every_decision_is_told_newest_first(world: World) -> None:
     made = matching.match(pk, ACCOUNT, by="ana", now=NOON)
     matching.unmatch(made.pk, by="cy", now=NOON)
 
-    said = text_of(page_of(Role.VIEWER).get(f"/dashboard/customers/{pk}/"))
+    said = text_of(page_of(Role.VIEWER).get(f"/dashboard/customers/{pk}/?tab=match"))
 
     told = [
         f"cy: undid the match to {ACCOUNT}",
