@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from auditlog.models import LogEntry
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
 from billing import stripe_api
 from billing.models import Customer, FetchState, MetadataWrite, StripeSource
@@ -25,6 +26,17 @@ BATCH: Final = 20
 ATTEMPTS: Final = 8
 PAUSE: Final = timedelta(seconds=6)
 AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a source writes to Stripe's metadata, and what became of it; `codes` says why some were given up on."""
+
+    is_on: bool = False
+    waiting: int = 0
+    done: int = 0
+    parked: int = 0
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,40 @@ def owe(source_pk: int, wanted: Mapping[int, str], *, now: datetime) -> int:
             count += len(new) + len(changed)
     StripeSource.objects.filter(pk=source_pk).update(metadata_written_to=now)
     return count
+
+
+def standings() -> dict[int, Standing]:
+    """Return each source's setting, and what became of its writes, by the source's key. Two queries."""
+    counts: dict[int, dict[str, int]] = {}
+    codes: dict[int, set[str]] = {}
+    rows = MetadataWrite.objects.values_list("customer__source_id", "state", "code")
+    for pk, state, code, count in rows.annotate(count=Count("pk")).order_by("customer__source_id"):
+        kept = counts.setdefault(pk, dict.fromkeys(FetchState.values, 0))
+        kept[state] += count
+        if state == FetchState.PARKED:
+            codes.setdefault(pk, set()).add(code)
+    return {
+        pk: Standing(is_on, **counts.get(pk, {}), codes=tuple(sorted(codes.get(pk, ()))))
+        for pk, is_on in StripeSource.objects.values_list("pk", "writes_metadata")
+    }
+
+
+def choose(source_pk: int, wanted: bool, *, by: str) -> bool:
+    """Set whether a source writes; says whether that is a change, which is kept with its author."""
+    with transaction.atomic():
+        source = StripeSource.objects.select_for_update().get(pk=source_pk)
+        if source.writes_metadata == wanted:
+            return False
+        StripeSource.objects.filter(pk=source_pk).update(writes_metadata=wanted)
+        LogEntry.objects.log_create(
+            source,
+            changes={"writes_metadata": [str(not wanted), str(wanted)]},
+            action=LogEntry.Action.UPDATE,
+            object_repr=source.label,
+            serialized_data=None,
+            additional_data={"by": by},
+        )
+    return True
 
 
 def try_parked_again(source_pk: int, *, now: datetime) -> int:

@@ -142,8 +142,9 @@ def try_alerts(*, by: str, now: datetime) -> int:
 
 def last_changes(*, limit: int) -> list[Change]:
     """Return what was changed last, the newest first. Two queries."""
-    kinds = ContentType.objects.get_for_models(SalesforceOrg, SourceRules).values()
-    rows = LogEntry.objects.filter(content_type__in=list(kinds)).order_by("-timestamp", "-pk")[:limit]
+    ours = ContentType.objects.get_for_models(SalesforceOrg, SourceRules).values()
+    stripe_s = ContentType.objects.get_by_natural_key("billing", "stripesource")  # whether matches are written there
+    rows = LogEntry.objects.filter(content_type__in=[*ours, stripe_s]).order_by("-timestamp", "-pk")[:limit]
     return [
         Change(row.timestamp, str((row.additional_data or {}).get("by", "")), row.object_repr, name, *pair)
         for row in rows

@@ -114,6 +114,7 @@ urlpatterns: list[URLPattern] = [
     path("salesforce/deploy/", salesforce.deploy, name="salesforce_deploy"),
     path("salesforce/rules/", salesforce_rules.salesforce_rules, name="salesforce_rules"),
     path("salesforce/rules/<int:pk>/", salesforce_rules.source_rules, name="salesforce_source_rules"),
+    path("salesforce/rules/<int:pk>/stripe/", salesforce_rules.write_again, name="salesforce_write_again"),
     path("salesforce/rules/alerts/", salesforce_rules.try_alerts, name="salesforce_try_alerts"),
     path("salesforce/mapping/", salesforce.mapping, name="salesforce_mapping"),
     path("salesforce/mapping/change/", salesforce.change_mapping, name="salesforce_mapping_change"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -13,6 +14,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
+from billing import write_back
 from crm import rules
 from crm.channels.kinds import ChannelError
 from dashboard.pages import shared
@@ -37,6 +39,7 @@ LABELS = {
     "blocked_domains": "Blocked domains",
     "waiting_alert_days": "Days that a paying customer may wait for its Account",
     "waiting_alert_amount": "MRR that may wait for an Account",
+    "writes_metadata": "Write the Account of a match to Stripe",
     "callback_secret": "Secret of the Flow that calls us",
     "alert_email": "Addresses",
     "alert_channel": "Slack channel",
@@ -134,6 +137,21 @@ class SourceForm(forms.Form):
     amount_from = forms.ChoiceField(
         label=LABELS["amount_from"], choices=AMOUNT_FROM, help_text="Written once; later invoices never change it."
     )
+    writes_metadata = forms.BooleanField(
+        label=LABELS["writes_metadata"],
+        required=False,
+        help_text="As salesforce_account_id in the customer's metadata; undone with the match. The source's key needs "
+        "write access to Customers.",
+    )
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """One source, its form, and what became of what was to be written to its Stripe account."""
+
+    row: rules.SourceRow
+    form: SourceForm
+    written: write_back.Standing
 
 
 @requires(Ability.CONNECT)
@@ -160,7 +178,21 @@ def source_rules(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid() or pk not in {one.pk for one in rules.of_sources()}:
         messages.error(request, "This is not one of the choices, so nothing was changed.")
     else:
-        _say(request, rules.change_source(pk, form.cleaned_data, by=request.user.get_username()))
+        by = request.user.get_username()
+        writes = write_back.choose(pk, form.cleaned_data["writes_metadata"], by=by)
+        _say(request, rules.change_source(pk, form.cleaned_data, by=by) + ["writes_metadata"] * writes)
+    return redirect("dashboard:salesforce_rules")
+
+
+@requires(Ability.CONNECT)
+@require_POST
+def write_again(request: HttpRequest, pk: int) -> HttpResponse:
+    """Put what was given up on of a source's writes to Stripe back to waiting."""
+    count = write_back.try_parked_again(pk, now=shared.now_of(request))
+    if count:
+        messages.success(request, f"{count} to be written to Stripe once more.")
+    else:
+        messages.info(request, "Nothing was given up on, so nothing is tried again.")
     return redirect("dashboard:salesforce_rules")
 
 
@@ -201,12 +233,20 @@ def _say(request: HttpRequest, changed: list[str]) -> None:
 def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
     org = rules.of_org()
     form = form or OrgForm(initial=org or {})
+    written = write_back.standings()
     answer = shared.page(
         request,
         "dashboard/salesforce_rules.html",
         {
             "is_connected": org is not None,
-            "sources": [(one, SourceForm(initial=_initial(one), prefix=str(one.pk))) for one in rules.of_sources()],
+            "sources": [
+                SourceCard(
+                    one,
+                    SourceForm(initial=_initial(one, written[one.pk]), prefix=str(one.pk)),
+                    written[one.pk],
+                )
+                for one in rules.of_sources()
+            ],
             "records": [form[name] for name in ("makes_opportunities", "makes_accounts", "deletes_tasks", "csm_field")],
             "budget": [form[name] for name in ("write_allowance", "read_allowance", "reserve_calls", "log_days")],
             "matching": [form["match_threshold"], form["blocked_domains"]],
@@ -223,5 +263,9 @@ def _page(request: HttpRequest, *, form: OrgForm | None = None) -> HttpResponse:
     return answer
 
 
-def _initial(one: rules.SourceRow) -> dict[str, Any]:
-    return {"payment_tasks": one.payment_tasks, "amount_from": one.amount_from}
+def _initial(one: rules.SourceRow, written: write_back.Standing) -> dict[str, Any]:
+    return {
+        "payment_tasks": one.payment_tasks,
+        "amount_from": one.amount_from,
+        "writes_metadata": written.is_on,
+    }

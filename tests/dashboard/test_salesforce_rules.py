@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
 
+from billing.models import Customer, MetadataWrite
 from config import pipeline
 from crm.models import Message, SalesforceOrg, SourceRules
 from dashboard.roles import Role
+from tests import builders
 from tests.dashboard.people import person
-from tests.scenario import Scenario
+from tests.scenario import Scenario, seconds
 
 PAGE = "/dashboard/salesforce/rules/"
 VALUES = {
@@ -56,6 +59,33 @@ def test_a_rule_of_a_source_is_changed_and_kept_with_its_author(admin):
     page = text(answer)
     assert "Acme" in page and "first_invoice" in page and "ada" in page
     assert page.index("Amount of an Opportunity we win") and "Last changes of rules" in page
+
+
+def test_writing_to_stripe_is_switched_on_here_and_what_was_given_up_on_is_tried_again(admin):
+    scenario = Scenario()
+    source = scenario.source
+    scenario.tell("customer.created", builders.customer(at=seconds("2026-01-10")), "2026-01-10")
+    chosen = {
+        f"{source.pk}-payment_tasks": "none",
+        f"{source.pk}-amount_from": "arr",
+        f"{source.pk}-writes_metadata": "on",
+    }
+
+    page = text(admin.post(f"{PAGE}{source.pk}/", chosen, follow=True))
+
+    source.refresh_from_db()
+    assert source.writes_metadata
+    assert "Write the Account of a match to Stripe" in page and "Written to Stripe:" not in page
+
+    MetadataWrite.objects.create(
+        customer=Customer.objects.get(), wanted="001", state="parked", code="missing_permission", due_at=timezone.now()
+    )
+    assert "0 done, 0 waiting, 1 given up" in text(admin.get(PAGE)) and "missing_permission" in text(admin.get(PAGE))
+
+    page = text(admin.post(f"{PAGE}{source.pk}/stripe/", follow=True))
+
+    assert "1 to be written to Stripe once more." in page and "0 done, 1 waiting, 0 given up" in page
+    assert "Nothing was given up on" in text(admin.post(f"{PAGE}{source.pk}/stripe/", follow=True))
 
 
 def test_the_connection_s_rules_are_changed_and_the_same_again_changes_nothing(admin, org):
