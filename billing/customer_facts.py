@@ -292,6 +292,12 @@ def product_names(source_pks: Collection[int], product_ids: Collection[str]) -> 
     }
 
 
+def countries(source_pks: Collection[int]) -> list[str]:
+    """Return the countries of customers' addresses, two capitals each, "" where some have none."""
+    rows = Customer.objects.filter(source_id__in=source_pks).values_list("country", flat=True)
+    return sorted(rows.order_by().distinct())
+
+
 def last_payments_of(pks: Pks) -> dict[int, InvoiceRow]:
     """Return the latest invoice that each customer paid."""
     rows = _of(Invoice.objects.filter(paid_at__isnull=False, amount_paid_minor__gt=0), pks)

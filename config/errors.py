@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
 from django.views import defaults
 
 MACHINE_PATHS = ("/api/v1/", "/webhooks/", "/callbacks/")
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """400: a part of the address cannot be read; the exception's text, which we wrote, says which."""
+    words = str(exception) if type(exception) is BadRequest else ""
+    if request.path.startswith(MACHINE_PATHS):
+        return _json(400, "bad_request", words or "This cannot be read.")
+    page: Any = loader.get_template("400.html")
+    return HttpResponse(page.render({"words": words}, request), status=400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -43,6 +43,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("salesforce/callback/", salesforce.callback, name="salesforce_callback"),
 ]
 
+handler400 = "config.errors.bad_request"
 handler403 = "config.errors.forbidden"
 handler404 = "config.errors.not_found"
 handler500 = "config.errors.broken"

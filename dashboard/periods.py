@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,7 +12,15 @@ from django.core.exceptions import BadRequest
 
 from dashboard import formats
 
-PRESETS = {"month": "This month", "last": "Last month", "quarter": "Quarter", "year": "Fiscal year", "12m": "12 months"}
+PRESETS = {
+    "month": "This month",
+    "last": "Last month",
+    "quarter": "Quarter",
+    "year": "Fiscal year to date",
+    "12m": "12 months",
+}
+# The years before and after are computed too, so the ends of the calendar are out of reach.
+_MONTH = re.compile(r"(?:19[7-9][0-9]|2[01][0-9]{2})-(?:0[1-9]|1[0-2])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +104,9 @@ def read(parameters: Mapping[str, str], *, today: date, preset: str = "month") -
 
 def month(text: str) -> date:
     """Return the first day of a month written as YYYY-MM; raises BadRequest for anything else."""
-    try:
-        year, number = text.split("-")
-        return date(int(year), int(number), 1)
-    except ValueError as error:
-        raise BadRequest(f"'{text}' is no month. Write it as 2026-03.") from error
+    if not _MONTH.fullmatch(text):
+        raise BadRequest(f"'{text[:20]}' is no month between 1970 and 2199. Write it as 2026-03.")
+    return date(int(text[:4]), int(text[5:]), 1)
 
 
 def month_of(on: date) -> date:

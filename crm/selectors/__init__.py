@@ -49,6 +49,7 @@ from crm.selectors.notes import (
     notes_of,
     notes_on_findings,
 )
+from crm.selectors.owned import OwnerChoice, customers_owned, customers_owned_by_others, owner_choices, owner_names
 from crm.selectors.people import Owner, looking_after, owners_of
 from crm.selectors.questions import (
     ChoiceRow,
@@ -166,6 +167,7 @@ __all__ = [
     "OpportunityRow",
     "OutboxCounts",
     "Owner",
+    "OwnerChoice",
     "QuestionPage",
     "QuestionRow",
     "RiskAmount",
@@ -198,6 +200,8 @@ __all__ = [
     "beside",
     "budget",
     "connection",
+    "customers_owned",
+    "customers_owned_by_others",
     "drift_counts",
     "drift_rows",
     "elsewhere",
@@ -221,6 +225,8 @@ __all__ = [
     "notes_on_findings",
     "opportunity_questions",
     "outbox_counts",
+    "owner_choices",
+    "owner_names",
     "owners_of",
     "pulse",
     "record_url",

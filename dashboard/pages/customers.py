@@ -55,7 +55,7 @@ class CustomerLine:
 @require_GET
 def customers(request: HttpRequest) -> HttpResponseBase:
     now = shared.now_of(request)
-    scope = shared.read_scope(request)
+    scope = shared.read_scope(request, filtered="customers")
     panel = explain.panel(request, scope, now=now)
     if panel and explain.is_alone(request):
         return explain.alone(request, panel, now=now)
@@ -89,7 +89,7 @@ def customers(request: HttpRequest) -> HttpResponseBase:
                 next_url=shared.link(request, after=_cursor(found.following)) if found.following else "",
                 previous_url=shared.link(request) if request.GET.get("after") else "",
             ),
-            "empty": _nothing(request, search, state),
+            "empty": _nothing(request, scope, search, state),
         },
         name="Customers",
         now=now,
@@ -109,6 +109,7 @@ def _page(
         currency=scope.currency if request.GET.get("currency") else None,
         is_paying={"paying": True, "lost": False}.get(state),
         sources=scope.sources,
+        segment=scope.segment,
     )
 
 
@@ -141,7 +142,7 @@ def _place(cursor: str) -> mrr.CustomerPlace | None:
         raise BadRequest("This place in the list is not one that a page gave out.") from error
 
 
-def _nothing(request: HttpRequest, search: str, state: str) -> Empty:
+def _nothing(request: HttpRequest, scope: Scope, search: str, state: str) -> Empty:
     if search:
         by = "name, e-mail or id" if shared.sees_people(request) else "id"
         return Empty(
@@ -159,6 +160,8 @@ def _nothing(request: HttpRequest, search: str, state: str) -> Empty:
             "Show all",
             shared.link(request, state=None),
         )
+    if scope.filters:
+        return shared.nothing_fits(request, scope, "customer")
     return Empty("users", "No customer has had MRR yet", "They appear with their first paid subscription.")
 
 

@@ -17,14 +17,18 @@ from django.utils import timezone
 
 from billing import selectors as billing
 from crm import selectors as crm
-from dashboard import formats, status
+from dashboard import filters, formats, status
 from dashboard.context import company_name
-from dashboard.parts import Band, Choice, Pager
+from dashboard.filters import Filters
+from dashboard.pages import filtering
+from dashboard.parts import Band, Choice, Empty, Pager
 from dashboard.periods import PRESETS, Period
 from dashboard.roles import Ability, may
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
+NO_FILTERS = Filters()
+PERIOD = ("period", "from", "to")
 ORDINARY_BACKLOG = 50  # so many events on their way are not worth a band
 
 REASONS = {
@@ -57,7 +61,8 @@ REASONS = {
 class Scope:
     """Whose figures a page shows: of all live sources or of one by name (`slugs` are their names), in one currency.
 
-    `is_consolidated`: they are of all currencies, converted to `currency`; otherwise of that one alone.
+    `is_consolidated`: they are of all currencies, converted to `currency`; otherwise of that one alone. `segment` is
+    the part of the business that the filters leave, None for all of it; `filters_url` is where they are set.
     """
 
     currency: str
@@ -70,6 +75,10 @@ class Scope:
     is_consolidated: bool = False
     rates: mrr.Conversion | None = None
     slugs: tuple[str, ...] = ()
+    filters: Filters = NO_FILTERS
+    segment: mrr.Segment | None = None
+    chips: tuple[filtering.Chip, ...] = ()
+    filters_url: str = ""
 
     @property
     def native(self) -> str | None:
@@ -83,7 +92,8 @@ class Scope:
     @property
     def words(self) -> str:
         """Name the filters, as prints and exports carry them."""
-        return f"{self.source or 'all live sources'}, {self.currency_words}"
+        narrowed = filtering.words_of(self.chips)
+        return f"{self.source or 'all live sources'}, {self.currency_words}{', ' if narrowed else ''}{narrowed}"
 
     @property
     def currency_words(self) -> str:
@@ -92,9 +102,12 @@ class Scope:
 
 @dataclass(frozen=True)
 class PeriodLinks:
+    """Ways to other periods; `kept` are the parameters that a form for months of one's own has to carry along."""
+
     presets: tuple[Choice, ...]
     earlier: str
     later: str
+    kept: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,12 +129,15 @@ def zone() -> ZoneInfo:
     return ZoneInfo(settings.REPORTING_TIME_ZONE)
 
 
-def read_scope(request: HttpRequest, *, consolidates: bool = False) -> Scope:
+def read_scope(request: HttpRequest, *, consolidates: bool = False, filtered: str = "") -> Scope:
     """Return what `source=` and `currency=` ask for: all live sources and the reporting currency unless they say else.
 
-    A page that `consolidates` shows all currencies in the reporting one unless one of them is named. A test source is
-    only shown when named, and the page then says so. Raises BadRequest for names that do not exist.
+    A page that `consolidates` shows all currencies in the reporting one unless one of them is named, or the figures are
+    narrowed: parts of the business are in one currency. `filtered` is the page's name in `filtering.PAGES`, for a page
+    with more filters. A test source is only shown when named, and the page then says so. Raises BadRequest for names
+    that do not exist, and for filters that the page does not have.
     """
+    chosen = filters.read(request.GET, facets=filtering.PAGES[filtered].facets if filtered else ())
     known = billing.sources()
     slug = request.GET.get("source", "")
     named = next((source for source in known if source.slug == slug), None)
@@ -139,13 +155,13 @@ def read_scope(request: HttpRequest, *, consolidates: bool = False) -> Scope:
     request.is_test_mode = named is not None and not named.livemode  # type: ignore[attr-defined]  # the frame reads it
     request.test_source = named.slug if named else ""  # type: ignore[attr-defined]
     currencies = tuple(dict.fromkeys((settings.REPORTING_CURRENCY, *found)))
-    is_consolidated = consolidates and len(currencies) > 1 and not request.GET.get("currency")
+    is_consolidated = consolidates and len(currencies) > 1 and not request.GET.get("currency") and not chosen
     rates = mrr.exchange(currencies) if is_consolidated else None
     choices = [
         Choice(code.upper(), link(request, currency=code), code == currency and not is_consolidated)
         for code in currencies
     ]
-    if consolidates and len(currencies) > 1:
+    if consolidates and len(currencies) > 1 and not chosen:
         words = f"All, in {settings.REPORTING_CURRENCY.upper()}"
         choices.insert(0, Choice(words, link(request, currency=None), is_consolidated))
     sources = (
@@ -168,7 +184,16 @@ def read_scope(request: HttpRequest, *, consolidates: bool = False) -> Scope:
         is_consolidated,
         rates,
         tuple(source.slug for source in known if source.pk in pks),
+        chosen,
+        filtering.segment_of(chosen, pks),
+        filtering.chips_of(request, chosen, pks),
+        _filters_url(request, filtered) if filtered else "",
     )
+
+
+def _filters_url(request: HttpRequest, filtered: str) -> str:
+    query = filtering.address(request.GET)
+    return reverse("dashboard:filters", args=[filtered]) + (f"?{query}" if query else "")
 
 
 def link(request: HttpRequest, **changes: object) -> str:
@@ -179,7 +204,7 @@ def link(request: HttpRequest, **changes: object) -> str:
     for name, value in changes.items():
         if value is not None:
             query[name] = str(value)
-    return f"?{query.urlencode(safe=':')}"
+    return f"?{filters.ordered(query)}"
 
 
 def period_links(request: HttpRequest, period: Period, names: tuple[str, ...] = tuple(PRESETS)) -> PeriodLinks:
@@ -191,7 +216,7 @@ def period_links(request: HttpRequest, period: Period, names: tuple[str, ...] = 
         Choice(PRESETS[name], link(request, **{"period": name, "from": None, "to": None}), period.name == name)
         for name in names
     )
-    return PeriodLinks(presets, moved(period.earlier), moved(period.later))
+    return PeriodLinks(presets, moved(period.earlier), moved(period.later), filtering.kept(request, *PERIOD))
 
 
 def sees_people(request: HttpRequest) -> bool:
@@ -218,6 +243,13 @@ def reason_words(entry: mrr.Movement) -> str:
     if entry.days_lapsed is not None:
         return f"{words} after {formats.count(entry.days_lapsed)} day{'' if entry.days_lapsed == 1 else 's'}"
     return words
+
+
+def nothing_fits(request: HttpRequest, scope: Scope, what: str) -> Empty:
+    """Say that no `what` fits the filters, and drop the last of them."""
+    last = scope.chips[-1]
+    words = filtering.words_of(scope.chips)
+    return Empty("filter", f"No {what} fits", f"Filters: {words}.", f"Drop {last.label.lower()} {last.value}", last.url)
 
 
 def wants_export(request: HttpRequest) -> str:

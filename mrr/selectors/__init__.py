@@ -96,6 +96,7 @@ from mrr.selectors.schedule import (
     steps_of,
 )
 from mrr.selectors.scope import day_start, reporting_zone
+from mrr.selectors.segment import Segment, interval_code
 from mrr.selectors.standing import Standing, standing
 from mrr.selectors.totals import Amounts, ConvertedMrr, CurrencyMrr, CurrencyPart, Gap, Mrr, converted_mrr, gaps, mrr_at
 
@@ -146,6 +147,7 @@ __all__ = [
     "Restated",
     "Restatement",
     "Retention",
+    "Segment",
     "Series",
     "Share",
     "Shares",
@@ -177,6 +179,7 @@ __all__ = [
     "first_of",
     "gaps",
     "incomplete_balances",
+    "interval_code",
     "is_voluntary",
     "latest_movements",
     "learned",

@@ -13,6 +13,7 @@ from billing import selectors as billing
 from mrr.engine.money import shown
 from mrr.models import CustomerBalance
 from mrr.selectors.scope import sources_or_live
+from mrr.selectors.segment import Segment, of_customers
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,16 @@ def customers(
     currency: str | None = None,
     is_paying: bool | None = None,
     sources: Sequence[int] | None = None,
+    segment: Segment | None = None,
 ) -> CustomerPage:
     """Return customers that ever had MRR, largest first: those of the reporting currency, then by currency.
 
     `search` looks in name, e-mail and id, in the id alone unless `searches_people`: a hit by name would tell the name.
-    `is_paying` keeps those that pay now, or those that no longer do.
+    `is_paying` keeps those that pay now, or those that no longer do; `segment` those that are in it.
     """
     kept = sources_or_live(sources)
-    rows = CustomerBalance.objects.filter(source_id__in=kept, cohort_month__isnull=False).annotate(
+    listed = CustomerBalance.objects.filter(of_customers(segment), source_id__in=kept, cohort_month__isnull=False)
+    rows = listed.annotate(
         rank=Case(When(currency=settings.REPORTING_CURRENCY, then=0), default=Value(1), output_field=IntegerField())
     )
     if currency:

@@ -13,6 +13,7 @@ from mrr.engine.money import shown
 from mrr.models import LedgerEntry
 from mrr.selectors.months import Basis, parts_shown
 from mrr.selectors.scope import day_start, sources_or_live
+from mrr.selectors.segment import Segment, of_customers
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class MovementFilter:
 
     With the closed basis days are compared with the month an entry is booked in. Unless `has_reversed`, an entry that
     was taken back and its reversal are left out. `learned_after` leaves only what came too late for its own month and
-    for this one, and is booked in a later one.
+    for this one, and is booked in a later one. `segment` leaves only entries of the customers in it.
     """
 
     sources: Sequence[int] | None = None
@@ -104,6 +105,7 @@ class MovementFilter:
     basis: Basis = Basis.RESTATED
     has_reversed: bool = False
     learned_after: date | None = None
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def mrr_by_subscription(customer_pk: int) -> dict[str, int]:
 
 def filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
     """Return the entries that a filter lets through, in no order."""
-    rows = LedgerEntry.objects.filter(source_id__in=sources_or_live(chosen.sources))
+    rows = LedgerEntry.objects.filter(of_customers(chosen.segment), source_id__in=sources_or_live(chosen.sources))
     if chosen.basis is Basis.CLOSED:
         if chosen.first is not None:
             rows = rows.filter(book_month__gte=chosen.first.replace(day=1))
