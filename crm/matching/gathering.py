@@ -259,6 +259,7 @@ def _account(account: Account, blocked: Collection[str]) -> AccountFacts:
         country=country_code(account.country),
         postal_code=account.postal_code,
         type=account.type,
+        last_activity_on=account.last_activity_on,
         owner_is_active=account.owner_is_active,
     )
 

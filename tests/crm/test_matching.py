@@ -78,6 +78,19 @@ def test_two_accounts_with_the_email_wait_for_a_person(scenario, salesforce, acm
     ]
 
 
+def test_of_two_alike_the_one_worked_on_last_is_shown_first_and_still_waits(scenario, salesforce, shadow):
+    salesforce.add_account(Name="Twin", Website="twin.io", LastActivityDate="2024-02-01")
+    busy = salesforce.add_account(Name="Twin", Website="twin.io", LastActivityDate="2026-05-04")
+    reads(salesforce)
+
+    story = scenario.customer("Twin", email="pay@twin.io")
+
+    first, second = Unmatched.objects.get(customer__stripe_id=story.id).candidates
+    assert (first["account_id"], first["score"]) == (busy, second["score"])
+    assert [one["text"] for one in first["hints"]] == ["The latest activity of all: 2026-05-04"]
+    assert second["hints"] == []
+
+
 @pytest.mark.parametrize(
     ("metadata", "email", "reason"),
     [
