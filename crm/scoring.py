@@ -10,7 +10,7 @@ from typing import Any, Final
 from crm.company_names import Agreement, agreement, is_named_by, legal_form, taken_apart
 from crm.places import postcode_key
 
-NEAR: Final = 20  # points below the threshold: who stands there already is a rival, and a person decides
+NEAR: Final = 20  # points below what counts: who stands there already is a rival, and a person decides
 FULL_EMAIL: Final = 90
 
 # Points for each kind of evidence; where a kind has degrees, the most it can weigh.
@@ -117,6 +117,10 @@ class Candidate:
         """The sum of all evidence, from 0 to 100."""
         return max(0, min(100, self.total))
 
+    @property
+    def has_doubt(self) -> bool:
+        return any(reason.kind in DOUBTS for reason in self.reasons)
+
     def weight_of(self, kind: str) -> int:
         return next((reason.weight for reason in self.reasons if reason.kind == kind), 0)
 
@@ -151,21 +155,37 @@ def candidates(customer: CustomerFacts, accounts: Iterable[AccountFacts]) -> lis
 
 
 def sure(found: Sequence[Candidate], *, threshold: int) -> Candidate | None:
-    """Return the candidate that needs no person: at the threshold, told by more than one fact, without a rival."""
-    if not found or found[0].score < threshold or not _is_told(found[0]) or rivals(found, threshold=threshold):
+    """Return the candidate that needs no person: at the threshold, told by more than one fact, alone, without doubt."""
+    best = acceptable(found, threshold=threshold)
+    return best if best is not None and best.score >= threshold and _is_told(best) else None
+
+
+def acceptable(found: Sequence[Candidate], *, threshold: int) -> Candidate | None:
+    """Return the candidate that may be taken with many others: no rival is near it, and nothing casts doubt on it."""
+    if not found or found[0].has_doubt or rivals(found, threshold=threshold):
         return None
     return found[0]
 
 
 def rivals(found: Sequence[Candidate], *, threshold: int) -> int:
-    """Count the candidates beside the best one that stand near the threshold or above it."""
-    return sum(one.score >= threshold - NEAR for one in found[1:])
+    """Count the candidates that stand near the best one, or near the threshold where it is above that.
+
+    However far the best is ahead of the threshold, a second one who is near to being taken is for a person to rule out.
+    """
+    if not found:
+        return 0
+    bar = min(found[0].score, threshold) - NEAR
+    return sum(one.score >= bar for one in found[1:])
+
+
+def read(said: Mapping[str, Any]) -> Candidate:
+    """Return a candidate from the form in which the queue keeps it, as `Candidate.as_json` made it."""
+    reasons, hints = (tuple(Reason(**one) for one in said.get(part, ())) for part in ("reasons", "hints"))
+    return Candidate(said["account_id"], said["name"], reasons, hints)
 
 
 def _is_told(candidate: Candidate) -> bool:
-    """A Contact's e-mail tells who it is; else a domain of its own together with the name; and nothing casts doubt."""
-    if any(reason.kind in DOUBTS for reason in candidate.reasons):
-        return False
+    """A Contact's e-mail tells who it is; else a domain of its own together with the name."""
     if candidate.weight_of("contact_email") >= FULL_EMAIL:
         return True
     has_domain = candidate.weight_of("website_domain") or candidate.weight_of("contact_domain")

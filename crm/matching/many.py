@@ -10,11 +10,11 @@ from typing import Final
 from django.db import transaction
 
 from billing import selectors as billing
-from crm import outbox
+from crm import outbox, scoring
 from crm.matching.deciding import accounts_by_id, living
 from crm.matching.recording import record
 from crm.models import Account, Match, Unmatched
-from crm.selectors.acceptable import stands_alone
+from crm.selectors.acceptable import match_threshold
 
 AT_ONCE: Final = 200
 
@@ -51,6 +51,7 @@ def _checked(pairs: dict[int, str]) -> tuple[dict[int, tuple[Unmatched, Account]
     rows = Unmatched.objects.select_related("customer").filter(customer_id__in=pairs)
     waiting = {row.customer_id: row for row in rows}
     mirrored = accounts_by_id(set(pairs.values()))
+    threshold = match_threshold()
     first = _first(set(pairs) - waiting.keys())
     good: dict[int, tuple[Unmatched, Account]] = {}
     bad: dict[int, str] = {}
@@ -62,11 +63,16 @@ def _checked(pairs: dict[int, str]) -> tuple[dict[int, tuple[Unmatched, Account]
             bad[pk] = f"{row.ignored_by} ignored it meanwhile."
         elif account is None:
             bad[pk] = f"Account {account_id} was deleted in Salesforce, or is not among those read."
-        elif not stands_alone(row.candidates, account_id):
-            bad[pk] = "It is not its only candidate any more. Look at it alone."
+        elif not _is_acceptable(row, account_id, threshold=threshold):
+            bad[pk] = "It is not its only candidate any more, or something casts doubt. Look at it alone."
         else:
             good[pk] = (row, account)
     return good, bad
+
+
+def _is_acceptable(row: Unmatched, account_id: str, *, threshold: int) -> bool:
+    best = scoring.acceptable([scoring.read(one) for one in row.candidates], threshold=threshold)
+    return best is not None and best.account_id == account_id
 
 
 def _first(customer_pks: Collection[int]) -> dict[int, str]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
 
-from crm.models import Unmatched
+from crm import scoring
+from crm.models import SalesforceOrg, Unmatched
 from mrr import selectors as mrr
-
-NEAR: Final = 20  # points below the best: who stands so near is a rival, and is never passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Acceptable:
 
 
 def acceptable(min_score: int, *, sources: Sequence[int] | None = None, limit: int = 2000) -> Acceptable:
-    """Return customers whose only candidate, with no other near it, has at least so many points. Two queries.
+    """Return customers whose only candidate, as scoring.acceptable says, has at least so many points. Three queries.
 
     Whom a person ignored, snoozed or set aside is left out; at most `limit`, those that wait longest.
     """
@@ -30,10 +28,11 @@ def acceptable(min_score: int, *, sources: Sequence[int] | None = None, limit: i
     if sources is not None:
         rows = rows.filter(customer__source_id__in=sources)
     pairs: list[tuple[int, str]] = []
+    threshold = match_threshold()
     for pk, candidates in rows.order_by("since", "pk").values_list("customer_id", "candidates").iterator():
-        best = candidates[0]
-        if best["score"] >= min_score and stands_alone(candidates, best["account_id"]):
-            pairs.append((pk, best["account_id"]))
+        best = scoring.acceptable([scoring.read(one) for one in candidates], threshold=threshold)
+        if best is not None and best.score >= min_score:
+            pairs.append((pk, best.account_id))
         if len(pairs) == limit:
             break
     totals: dict[str, int] = {}
@@ -43,8 +42,7 @@ def acceptable(min_score: int, *, sources: Sequence[int] | None = None, limit: i
     return Acceptable(len(pairs), totals, tuple(pairs))
 
 
-def stands_alone(candidates: Sequence[Mapping[str, Any]], account_id: str) -> bool:
-    """Say whether an Account is the best candidate and no other is near it."""
-    if not candidates or candidates[0]["account_id"] != account_id:
-        return False
-    return all(one["score"] < candidates[0]["score"] - NEAR for one in candidates[1:])
+def match_threshold() -> int:
+    """Return the points from which a customer is matched without a person; those of a new org where there is none."""
+    found = SalesforceOrg.objects.order_by("pk").values_list("match_threshold", flat=True).first()
+    return int(SalesforceOrg._meta.get_field("match_threshold").default) if found is None else found

@@ -121,6 +121,49 @@ def test_an_email_at_a_blocked_domain_says_little():
     assert not is_sure(account(has_contact=True, country="US"), customer=customer)
 
 
+# ---- many at once ----
+
+
+def candidate(account_id: str, *reasons: tuple[str, int]) -> scoring.Candidate:
+    return scoring.Candidate(
+        account_id, account_id, tuple(scoring.evidence(kind, "", weight) for kind, weight in reasons)
+    )
+
+
+@pytest.mark.parametrize(
+    ("best", "second", "is_lone"),
+    [
+        (100, 70, False),
+        (100, 65, False),
+        (100, 64, True),
+        (70, 55, False),
+        (70, 50, False),
+        (70, 49, True),
+        (15, 1, False),
+    ],
+)
+def test_a_rival_is_near_the_threshold_or_near_a_best_one_below_it(best, second, is_lone):
+    found = [candidate("001A", ("website_domain", best)), candidate("001B", ("website_domain", second))]
+
+    assert (scoring.acceptable(found, threshold=85) is not None) is is_lone
+    assert bool(scoring.rivals(found, threshold=85)) is not is_lone
+
+
+def test_what_casts_doubt_is_never_accepted_unseen():
+    doubted = candidate("001A", ("contact_email", 90), ("website_domain", 10), ("other_part", -25))
+
+    assert scoring.acceptable([doubted], threshold=85) is None and scoring.sure([doubted], threshold=60) is None
+    assert scoring.acceptable([], threshold=85) is None and scoring.rivals([], threshold=85) == 0
+
+
+def test_a_candidate_is_read_back_as_it_was_kept():
+    (found, *_) = weighed(
+        account(domain="acme.com", type="Customer"), account("001B", "Acme", domain="acme.com", country="US")
+    )
+
+    assert scoring.read(found.as_json()) == found
+
+
 # ---- for and against ----
 
 

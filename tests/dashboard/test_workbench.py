@@ -456,8 +456,9 @@ def test_how_matching_goes_is_read_after_the_page(client: Client, world: World, 
 
 @pytest.fixture
 def sure(world: World, beta: int) -> None:
+    said = [{"kind": "website_domain", "weight": 45, "text": ""}, {"kind": "company_name", "weight": 45, "text": ""}]
     Unmatched.objects.filter(customer=beta).update(
-        candidates=[{"account_id": world.other.salesforce_id, "name": "Beta Bakery Ltd", "score": 90, "reasons": []}]
+        candidates=[{"account_id": world.other.salesforce_id, "name": "Beta Bakery Ltd", "score": 90, "reasons": said}]
     )
 
 
