@@ -34,6 +34,7 @@ JOBS = (
     Job("patrol records", "config.tasks.patrol_records", cron="*/5 2,3 * * *"),
     Job("assess risks", "config.tasks.assess_risks", cron="20 */6 * * *"),
     Job("keep rates", "config.tasks.keep_rates", cron="35 0,16 * * *"),
+    Job("keep scheduled", "config.tasks.keep_scheduled", cron="15 * * * *"),
     Job("check sources", "config.tasks.check_sources", cron="50 4 * * *"),
     Job("clear old", "config.tasks.clear_old", cron="10 3 * * *"),
 )

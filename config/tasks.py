@@ -24,7 +24,7 @@ from config.nudge import Lane, enqueue, nudge
 from crm import assessing, choices, connections, converted, drift, holding, matching, overdue, patrol, shadow
 from dashboard.imports import working
 from dashboard.models import JobRun
-from mrr import check, ecb, fx, seals
+from mrr import check, committed, ecb, fx, seals
 from mrr.days import day_of
 from mrr.engine.rates import Origin
 
@@ -253,6 +253,11 @@ def keep_rates() -> None:
             log.info("rates_not_fetched", reason=str(error))
     if converted.owe_again(now=timezone.now()):
         nudge("outbox")
+
+
+def keep_scheduled() -> None:
+    """Keep what was scheduled to change MRR when the last month ended; a first time for all months, part by part."""
+    committed.keep(now=timezone.now(), seconds=CHECK_SECONDS)
 
 
 def check_sources() -> None:

@@ -18,7 +18,7 @@ from django.db import connection, connections, transaction
 from django.db.models import Case, F, JSONField, When
 
 from billing import selectors as billing
-from mrr import as_closed, books, fx, keeping, ledger, links, policies, rollups, seals, tampering
+from mrr import as_closed, books, fx, gross, keeping, ledger, links, policies, rollups, seals, tampering
 from mrr.engine.movements import Movement, Replay, reconcile
 from mrr.engine.policy import MetricPolicy
 from mrr.fingerprints import Held, Lines, fingerprint_line, one_view
@@ -27,7 +27,7 @@ from mrr.rollups import Standing
 
 CHUNK = 200
 RANGE = 2_000  # customers of one piece of work where processes recount side by side
-PARTS: Final = ("customers", "entries", "seals", "months", "events", "sums")
+PARTS: Final = ("customers", "entries", "seals", "months", "events", "discounts", "sums")
 # Customers found wrong are remembered, to tell what their sums should be. Beyond so many nobody reads on.
 WRONG_CUSTOMERS = 1_000
 KEPT_FINDINGS = 100
@@ -154,6 +154,8 @@ def _step(run: _Run, part: str, after: int) -> int | None:
         return _recount(run, after)
     if part == "sums":
         return _sums(run, after) if run.as_of is None else None
+    if part == "discounts":
+        return _discounts(run, after) if run.as_of is None else None
     with one_view():
         if part == "entries":
             return tampering.entries(after, run.chain, run.tell)
@@ -292,6 +294,23 @@ def _balances_differ(
 
 
 # ---- sums ----
+
+
+def _discounts(run: _Run, after: int) -> int | None:
+    """Prove what discounts take off the next customers' MRR; with `repair` write it anew."""
+    pks = billing.next_customer_pks(after=after, limit=CHUNK)
+    if not pks:
+        return None
+    known = [pk for pk in pks if pk not in run.wrong]  # of a ledger that is wrong nothing else can be right
+    sources = dict(LedgerEntry.objects.filter(customer_id__in=known).values_list("customer_id", "source_id").distinct())
+    if run.repair:
+        with transaction.atomic():
+            billing.lock_customers(list(sources))
+            gross.write(sources, ledger.standing_of(list(sources)))
+    with one_view():
+        for difference in gross.differences(sources, ledger.standing_of(list(sources))):
+            run.tell(difference)
+    return pks[-1]
 
 
 def _sums(run: _Run, after: int) -> int | None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from billing.selectors import History
-from mrr import as_closed, books, fx, keeping, links, policies, rollups
+from mrr import as_closed, books, fx, gross, keeping, links, policies, rollups
 from mrr.engine.movements import Movement, Replay, line_as_json, line_from_json, reconcile, replay
 from mrr.engine.policy import MetricPolicy
 from mrr.models import CustomerBalance, LedgerEntry
@@ -41,6 +41,11 @@ class Posted:
     sequence: int
     balances: dict[str, CustomerBalance]
     rows: list[LedgerEntry]  # all of them, oldest first
+
+    @property
+    def movements(self) -> list[Movement]:
+        """What stands, each as often as it is posted."""
+        return [movement for movement, keys in self.standing.items() for _ in keys]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +349,7 @@ def _move_rollups(changed: Iterable[Changed]) -> None:
     moved: list[keeping.Moved] = []
     added: list[LedgerEntry] = []
     for one in changed:
-        before = standing_rows(m for m, keys in one.known.standing.items() for _ in keys)
+        before = standing_rows(one.known.movements)
         after = standing_rows(one.found.movements)
         old = next((balance.cohort_month for balance in one.known.balances.values() if balance.cohort_month), None)
         old_cohort = rollups.month_number(old) if old else None
@@ -368,6 +373,9 @@ def _move_rollups(changed: Iterable[Changed]) -> None:
         books.apply(elsewhere)
     rates = fx.keep(added, [one for one in moved if one.is_mixed])
     keeping.move(moved, rates.constant)
+    gross.move(
+        (one.history.source_pk, one.history.customer_pk, one.known.movements, one.found.movements) for one in changed
+    )
 
 
 def cohort_number(found: Replay) -> int | None:

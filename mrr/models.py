@@ -10,6 +10,9 @@ from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 
 from mrr.retention_models import Loss as Loss
 from mrr.retention_models import RetentionRollup as RetentionRollup
+from mrr.waterfall_models import DiscountChange as DiscountChange
+from mrr.waterfall_models import MonthEndSchedule as MonthEndSchedule
+from mrr.waterfall_models import ScheduledMonth as ScheduledMonth
 
 MICROS_HELP = "millionths of the currency's minor unit"
 

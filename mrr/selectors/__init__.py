@@ -44,12 +44,10 @@ from mrr.selectors.customer_list import (
 )
 from mrr.selectors.heat_map import Cohorts, cohorts
 from mrr.selectors.months import (
-    Basis,
     BothBases,
     Customers,
     Month,
     Series,
-    View,
     both_bases,
     currencies,
     parts_shown,
@@ -99,6 +97,19 @@ from mrr.selectors.scope import day_start, reporting_zone
 from mrr.selectors.segment import Segment, interval_code
 from mrr.selectors.standing import Standing, standing
 from mrr.selectors.totals import Amounts, ConvertedMrr, CurrencyMrr, CurrencyPart, Gap, Mrr, converted_mrr, gaps, mrr_at
+from mrr.selectors.waterfall import Brand, Waterfall, waterfall, waterfall_groups
+from mrr.waterfalls import (
+    Basis,
+    Counted,
+    Discounts,
+    Level,
+    Options,
+    Rates,
+    Refusal,
+    View,
+    refusal,
+    with_meaning,
+)
 
 __all__ = [
     "FIRST_POLICY",
@@ -111,6 +122,7 @@ __all__ = [
     "BookStep",
     "BookedPart",
     "BothBases",
+    "Brand",
     "Carried",
     "Cell",
     "ClosedMonth",
@@ -119,6 +131,7 @@ __all__ = [
     "Conversion",
     "ConvertedMrr",
     "ConvertedTotal",
+    "Counted",
     "CurrencyMrr",
     "CurrencyPart",
     "CustomerPage",
@@ -126,12 +139,14 @@ __all__ = [
     "CustomerRow",
     "Customers",
     "Departed",
+    "Discounts",
     "Gap",
     "Interval",
     "Kept",
     "KeptPart",
     "KeptPeriod",
     "Learned",
+    "Level",
     "Line",
     "Lost",
     "Measure",
@@ -141,9 +156,12 @@ __all__ = [
     "MovementPage",
     "MovementTotal",
     "Mrr",
+    "Options",
     "Part",
     "Place",
     "Proof",
+    "Rates",
+    "Refusal",
     "Restated",
     "Restatement",
     "Retention",
@@ -154,6 +172,7 @@ __all__ = [
     "Standing",
     "Step",
     "View",
+    "Waterfall",
     "balance_parts",
     "balance_shares",
     "balances",
@@ -200,6 +219,7 @@ __all__ = [
     "policy_version",
     "proof",
     "recounted",
+    "refusal",
     "reopening_asked",
     "reporting_zone",
     "restatements",
@@ -211,4 +231,7 @@ __all__ = [
     "tenure",
     "waiting_departure",
     "waiting_reopening",
+    "waterfall",
+    "waterfall_groups",
+    "with_meaning",
 ]

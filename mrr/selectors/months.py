@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -19,21 +18,7 @@ from mrr.fx import Conversion
 from mrr.models import BookRollup, MonthRollup
 from mrr.selectors import converted
 from mrr.selectors.scope import sources_or_live
-
-
-class View(StrEnum):
-    """Event view lists movements; the netted view compares each customer's balance at both ends of a month."""
-
-    EVENT = "event"
-    NETTED = "netted"
-
-
-class Basis(StrEnum):
-    """Restated counts an entry when it was true; closed counts it in the month it was booked in."""
-
-    RESTATED = "restated"
-    CLOSED = "closed"
-
+from mrr.waterfalls import Basis, View
 
 PARTS = ("new", "expansion", "reactivation", "contraction", "churn")
 EVENT_MICROS = (

@@ -19,8 +19,9 @@ from mrr.models import CustomerBalance, LedgerEntry, Loss, RetentionRollup
 from mrr.retention import Kept
 from mrr.rollups import month_date, month_number
 from mrr.selectors.behind import Shares, named_shares
-from mrr.selectors.months import Month, View, currencies, parts_shown, series
+from mrr.selectors.months import Month, currencies, parts_shown, series
 from mrr.selectors.scope import sources_or_live
+from mrr.waterfalls import View
 
 
 class KeptPart(StrEnum):

@@ -11,9 +11,10 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 
 from mrr.engine.money import shown
 from mrr.models import LedgerEntry
-from mrr.selectors.months import Basis, parts_shown
+from mrr.selectors.months import parts_shown
 from mrr.selectors.scope import day_start, sources_or_live
 from mrr.selectors.segment import Segment, of_customers
+from mrr.waterfalls import Basis
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 from django.db import transaction
 
+from billing.facts import NOTHING_KNOWN, Facts
 from billing.models import Customer, StripeSource
 from billing.selectors import History
 from mrr import ledger
@@ -31,7 +32,14 @@ class Books:
         )
         return found
 
-    def customer(self, stripe_id: str, *subscriptions: Subscription, source: str = "main", name: str = "") -> Customer:
+    def customer(
+        self,
+        stripe_id: str,
+        *subscriptions: Subscription,
+        source: str = "main",
+        name: str = "",
+        facts: Facts = NOTHING_KNOWN,
+    ) -> Customer:
         """Make a customer and post what its subscriptions say."""
         kept = self.source(source)
         customer = Customer.objects.create(
@@ -40,10 +48,16 @@ class Books:
             name=name or stripe_id.removeprefix("cus_").title(),
             email=f"{stripe_id.removeprefix('cus_')}@example.com",
         )
-        self.says(customer, *subscriptions)
+        self.says(customer, *subscriptions, facts=facts)
         return customer
 
-    def says(self, customer: Customer, *subscriptions: Subscription, now: datetime | None = None) -> list[LedgerEntry]:
+    def says(
+        self,
+        customer: Customer,
+        *subscriptions: Subscription,
+        now: datetime | None = None,
+        facts: Facts = NOTHING_KNOWN,
+    ) -> list[LedgerEntry]:
         """Post all that is known of a customer; what no longer holds is reversed."""
         history = History(
             source_pk=customer.source_id,
@@ -52,6 +66,7 @@ class Books:
             history_from=customer.source.history_from,
             deleted=None,
             steps=histories(*subscriptions),
+            facts=facts,
         )
         with transaction.atomic():
             return ledger.post({customer.pk: history}, now=now or self.now)

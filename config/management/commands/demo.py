@@ -23,6 +23,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from config import install, serve
 from config.demo import run
 from dashboard.roles import Role
+from mrr import committed
+
+KEEPING_SECONDS = 120.0  # to rebuild what was scheduled at the ends of the past months
 
 
 class Command(BaseCommand):
@@ -53,6 +56,7 @@ class Command(BaseCommand):
         made = run.is_made()
         if made is None:
             made = self._make(listener, run.Size(customers, months))
+        committed.keep(now=timezone.now(), seconds=KEEPING_SECONDS)
         password = run.make_users()
         if not options["serve"]:
             listener.close()
