@@ -55,7 +55,10 @@ PAGES: tuple[tuple[str, tuple[Page, ...]], ...] = (
     ),
     (
         "Books",
-        (Page("Close", "dashboard:close", "lock", Ability.SEE_FIGURES, "l"),),
+        (
+            Page("Close", "dashboard:close", "lock", Ability.SEE_FIGURES, "l"),
+            Page("Board pack", "dashboard:board", "file-text", Ability.SEE_FIGURES, "b"),
+        ),
     ),
     (
         "Operations",

@@ -68,7 +68,7 @@ def workbook(columns: Sequence[str], rows: Iterable[Row], *, about: Sequence[tup
     sheet.freeze_panes = "A2"
     sheet.append(list(columns))
     for row in rows:
-        sheet.append([_xlsx_cell(cell, zone) for cell in row])
+        sheet.append([xlsx_cell(cell, zone) for cell in row])
     notes = book.create_sheet("About")
     for label, text in about:
         notes.append([safe(label), safe(text)])
@@ -99,7 +99,8 @@ def _csv_cell(cell: Cell) -> Any:
     return "" if cell is None else str(cell)
 
 
-def _xlsx_cell(cell: Cell, zone: tzinfo) -> Any:
+def xlsx_cell(cell: Cell, zone: tzinfo) -> Any:
+    """Return a value as a workbook holds it: text made safe, times in the zone, digits that a double loses as text."""
     if isinstance(cell, str):
         return safe(_CONTROL.sub("", cell))
     if isinstance(cell, datetime):  # spreadsheets know no zones; the column's title names ours

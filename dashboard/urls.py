@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 
 from dashboard.pages import (
     at_risk,
+    board,
     close,
     close_evidence,
     close_month,
@@ -72,6 +73,7 @@ urlpatterns: list[URLPattern] = [
     path("sync/shadow/", going_live.go_shadow, name="sync_shadow"),
     path("sync/holds/", going_live.hold, name="sync_hold"),
     path("sync/holds/release/", going_live.release, name="sync_release"),
+    path("board/", board.board, name="board"),
     path("close/", close.close, name="close"),
     path("close/rule/", close.rule, name="close_rule"),
     path("close/<str:month>/", close_month.month, name="close_month"),

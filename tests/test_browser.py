@@ -14,7 +14,7 @@ from tests.installations import ROOT, environment, free_port, manage, served
 SHOTS = ROOT / "test-artefacts"
 PAGES = [
     *("", "movements/", "cohorts/", "retention/", "customers/", "unmatched/", "at-risk/", "close/", "sync/", "events/"),
-    *("health/", "health/findings/", "imports/", "search/?q=an", "help/", "help/bad_signature/"),
+    *("board/", "health/", "health/findings/", "imports/", "search/?q=an", "help/", "help/bad_signature/"),
 ]
 WIDTHS = [390, 1024, 1440]  # narrow first: a phone draws it so
 

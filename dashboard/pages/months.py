@@ -97,6 +97,22 @@ class Span:
 
 
 @dataclass(frozen=True)
+class CauseLine:
+    """What movements of one type came to for one reason; `span` are its months as explain codes carry them."""
+
+    type: str
+    reason: str
+    count: int
+    micros: int
+    minor: int
+    span: str
+
+    @property
+    def code(self) -> str:
+        return f"cause:{self.span}:{self.type}:{self.reason}"
+
+
+@dataclass(frozen=True)
 class Waterfall:
     """What the waterfall card shows. `off_minor` is by how much the recount from entries misses the closing."""
 
@@ -209,6 +225,23 @@ def off(months: Sequence[mrr.Month]) -> int:
     # A month may open with more than the last one closed with (history that was taken over), never with less.
     lost = sum(max(0, earlier.closing_micros - later.opening_micros) for earlier, later in pairwise(months))
     return missed + exact_minor(lost)
+
+
+def caused(months: Sequence[mrr.Month], causes: Sequence[mrr.Cause], *, has_fx: bool = False) -> tuple[CauseLine, ...]:
+    """Return what moved months by type and reason, rounded so that each type's reasons come to its figure as shown."""
+    whole = span(months, has_fx=has_fx)
+    minors: dict[tuple[str, str], int] = {}
+    for kind, micros in whole.parts.items():
+        own = [cause for cause in causes if cause.type == kind]
+        total = sum(cause.micros for cause in own)
+        # What does not tie is shown as it is; the tie mark then says so.
+        total_minor = whole.shown[kind] if total == micros else shown(total)
+        rounded = mrr.parts_shown(total_minor, [cause.micros for cause in own])
+        minors |= {(kind, cause.reason): minor for cause, minor in zip(own, rounded, strict=True)}
+    return tuple(
+        CauseLine(cause.type, cause.reason, cause.count, cause.micros, minors[cause.type, cause.reason], whole.code)
+        for cause in causes
+    )
 
 
 def last_day(month: date) -> date:

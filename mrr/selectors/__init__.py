@@ -8,6 +8,7 @@ from mrr.cohorts import Average, Cell, Cohort, Interval, Measure
 from mrr.fx import Conversion
 from mrr.retention import SPANS, Kept, is_voluntary, tenure
 from mrr.selectors.behind import Share, Shares, balance_shares, cohort_shares, scheduled_shares
+from mrr.selectors.causes import Cause, Moved, causes, largest_movements
 from mrr.selectors.clock import due_by_the_clock
 from mrr.selectors.closing import (
     Asked,
@@ -124,6 +125,7 @@ __all__ = [
     "BothBases",
     "Brand",
     "Carried",
+    "Cause",
     "Cell",
     "ClosedMonth",
     "Cohort",
@@ -151,6 +153,7 @@ __all__ = [
     "Lost",
     "Measure",
     "Month",
+    "Moved",
     "Movement",
     "MovementFilter",
     "MovementPage",
@@ -180,6 +183,7 @@ __all__ = [
     "booked_part",
     "both_bases",
     "carried",
+    "causes",
     "closed_month",
     "closed_months",
     "closed_through",
@@ -200,6 +204,7 @@ __all__ = [
     "incomplete_balances",
     "interval_code",
     "is_voluntary",
+    "largest_movements",
     "latest_movements",
     "learned",
     "lost",

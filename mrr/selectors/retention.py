@@ -8,6 +8,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db.models import BigIntegerField, Case, Count, F, Q, QuerySet, Sum, When
 
 from mrr import fx
@@ -92,8 +93,12 @@ def retention(
     currency: str | None = None,
     sources: Sequence[int] | None = None,
     rates: fx.Conversion | None = None,
+    known: Sequence[Month] = (),
 ) -> Retention:
     """Return the periods of so many months that end with each month from one to another.
+
+    `known` are those months and the ones before them back to the first period's first, where the caller has them; for
+    periods of one month they must be of the netted view.
 
     Of one currency, or of all in the reporting one in constant currency: a customer of several is then one customer.
     """
@@ -101,11 +106,15 @@ def retention(
     if currency is None:
         rates = rates or fx.conversion(currencies(kept))
     begins = first_of(span, first)
-    found = series(begins, last, today=today, currency=currency, view=View.NETTED, sources=kept, rates=rates)
-    by_month = {row.month: row for row in found.months}
-    sums = _sums(span, first, last, currency, kept, rates) if span > 1 else _of_months(found.months)
+    months: Sequence[Month] = [row for row in known if begins <= row.month <= last]
+    if len(months) < months_between(begins, last) + 1:
+        months = series(
+            begins, last, today=today, currency=currency, view=View.NETTED, sources=kept, rates=rates
+        ).months
+    by_month = {row.month: row for row in months}
+    sums = _sums(span, first, last, currency, kept, rates) if span > 1 else _of_months(months)
     return Retention(
-        found.currency,
+        currency or (rates.reporting if rates else settings.REPORTING_CURRENCY),
         span,
         tuple(
             _period(month, by_month, first_of(span, month), sums.get(month, {})) for month in months_from(first, last)

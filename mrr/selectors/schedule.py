@@ -94,7 +94,8 @@ class MovementFilter:
 
     With the closed basis days are compared with the month an entry is booked in. Unless `has_reversed`, an entry that
     was taken back and its reversal are left out. `learned_after` leaves only what came too late for its own month and
-    for this one, and is booked in a later one. `segment` leaves only entries of the customers in it.
+    for this one, and is booked in a later one. `segment` leaves only entries of the customers in it. `reasons` are
+    those of the movement, as its largest line names them.
     """
 
     sources: Sequence[int] | None = None
@@ -107,6 +108,7 @@ class MovementFilter:
     has_reversed: bool = False
     learned_after: date | None = None
     segment: Segment | None = None
+    reasons: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,8 @@ def filtered(chosen: MovementFilter) -> QuerySet[LedgerEntry]:
             rows = rows.filter(effective_at__lt=day_start(chosen.last + timedelta(days=1)))
     if chosen.types:
         rows = rows.filter(type__in=chosen.types)
+    if chosen.reasons:
+        rows = rows.filter(reason__in=chosen.reasons)
     if chosen.customer_pks is not None:
         rows = rows.filter(customer_id__in=chosen.customer_pks)
     if chosen.currency:
@@ -244,21 +248,24 @@ def _standing(rows: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
 def as_movements(rows: QuerySet[LedgerEntry]) -> list[Movement]:
     """Return the rows of an ordered query. Keys come first: with all the joins, a long list would be read whole."""
     pks = list(rows.values_list("pk", flat=True))
-    found = (
-        LedgerEntry.objects.filter(pk__in=pks)
-        .annotate(
+    found = {row.pk: row for row in whole(LedgerEntry.objects.filter(pk__in=pks))}
+    return [found[pk] for pk in pks]
+
+
+def whole(rows: QuerySet[LedgerEntry]) -> list[Movement]:
+    """Return a few entries with all that people read of them, in no order. Two queries."""
+    found = list(
+        rows.annotate(
             source_slug=F("source__slug"),
             customer_stripe_id=F("customer__stripe_id"),
             customer_name=F("customer__name"),
             customer_email=F("customer__email"),
             reverses_key=F("reverses__key"),
             reversed_by_key=F("reversed_by__key"),
-        )
-        .values()
+        ).values()
     )
-    by_pk = {row["id"]: row for row in found}
-    balances = _running_balances(list(by_pk.values()))
-    return [_movement(by_pk[pk], balances) for pk in pks]
+    balances = _running_balances(found)
+    return [_movement(row, balances) for row in found]
 
 
 def _running_balances(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int]]:

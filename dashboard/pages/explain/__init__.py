@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from dashboard.pages import months as monthly
-from dashboard.pages.explain import activity, balances, closed, consolidated, entries, lists, ratios, retained
+from dashboard.pages.explain import activity, balances, causes, closed, consolidated, entries, lists, ratios, retained
 from dashboard.pages.explain.parts import MEANINGS, Asked, Explain, Panel, counted, plural
 from dashboard.pages.shared import Scope
 
@@ -56,6 +56,7 @@ _EXPLAIN: dict[str, Explain] = {
     **dict.fromkeys(retained.RATIOS, retained.ratio),
     **dict.fromkeys(retained.PARTS, retained.part),
     "lost": retained.lost,
+    "cause": causes.cause,
     **dict.fromkeys(lists.LISTS, lists.of_list),
     "matched": lists.matched,
     "cus": entries.customer,
