@@ -268,6 +268,12 @@ def event_details(stripe_id: str, *, source_pks: Pks = None) -> list[EventDetail
     return [_detail(row, *bodies[row.pk]) for row in _rows(rows) if row.pk in bodies]
 
 
+def first_delivery_at() -> datetime | None:
+    """Return when Stripe first delivered an event of a live source, None before: what was before was read or loaded."""
+    rows = StripeEvent.objects.filter(origin=Origin.WEBHOOK, source__livemode=True).order_by("pk")
+    return rows.values_list("received_at", flat=True).first()
+
+
 def _detail(row: EventRow, raw: bytes, sha256: str) -> EventDetail:
     try:
         body, fault = envelope.parse(raw)

@@ -110,6 +110,12 @@ def backfill_progress(source_pk: int) -> ListingRow | None:
     return last_listing(source_pk, Purpose.BACKFILL)
 
 
+def is_reading_history() -> bool:
+    """Say whether a backfill of a live source runs: until it ends, figures of the past still fill up. One query."""
+    running = Listing.objects.filter(purpose=Purpose.BACKFILL, source__livemode=True)
+    return running.filter(state__in=(ListingState.LISTING, ListingState.POSTING, ListingState.COUNTING)).exists()
+
+
 def last_catch_up(source_pk: int) -> ListingRow | None:
     """Return the last search of a source's events for missed deliveries; None when there was none."""
     return last_listing(source_pk, Purpose.CATCH_UP)

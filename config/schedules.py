@@ -26,6 +26,7 @@ JOBS = (
     Job("beat", "config.tasks.beat", minutes=1),
     Job("keep books", "config.tasks.keep_books", minutes=1),
     Job("read accounts", "config.tasks.read_accounts", minutes=1),
+    Job("tell summaries", "config.tasks.tell_summaries", minutes=5),
     Job("compare shadow", "config.tasks.compare_shadow", minutes=10),
     Job("finish restore", "config.tasks.finish_restore", minutes=1),
     Job("catch up", "config.tasks.catch_up", cron="25 * * * *"),

@@ -22,6 +22,7 @@ from config import departures, due, forgetting, pipeline, recounting, repricing,
 from config.backups import catching_up
 from config.nudge import Lane, enqueue, nudge
 from crm import assessing, choices, connections, converted, drift, holding, matching, overdue, patrol, shadow
+from dashboard import summaries
 from dashboard.imports import working
 from dashboard.models import JobRun
 from mrr import check, committed, ecb, fx, seals
@@ -239,6 +240,12 @@ def patrol_records() -> None:
 def assess_risks() -> None:
     """Judge every paying customer anew: a due date passes and a card expires without any event."""
     if assessing.assess_all(now=timezone.now()):
+        nudge("outbox")
+
+
+def tell_summaries() -> None:
+    """Tell the summary of a week or a month that has fallen due."""
+    if summaries.tell_due(now=timezone.now()):
         nudge("outbox")
 
 

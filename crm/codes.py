@@ -156,8 +156,13 @@ WORK: Final[Help] = {
     ),
     "mail_refused": (
         "The mail server refused the addresses",
-        "An address for alerts is wrong, or the server may not send to it.",
-        "Correct the addresses under Salesforce, Rules, then retry.",
+        "An address for alerts or summaries is wrong, or the server may not send to it.",
+        "Correct the addresses under Salesforce, Rules, or Settings, Summaries, then retry.",
+    ),
+    "maybe_sent": (
+        "It may have arrived",
+        "A worker stopped, or the connection ended, while the summary was being sent. It is never sent twice unasked.",
+        "Ask a receiver, or look into the channel. Retry where it did not arrive, else leave it.",
     ),
     "mail_unreachable": (
         "The mail server does not take messages",

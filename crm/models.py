@@ -13,6 +13,8 @@ from crm.mirror_models import MirrorRead as MirrorRead
 from crm.mirror_models import SalesforceUser as SalesforceUser
 from crm.mirror_models import WaitingKey as WaitingKey
 from crm.note_models import Note as Note
+from crm.summary_models import SummaryKind as SummaryKind
+from crm.summary_models import SummaryRule as SummaryRule
 
 
 class Mode(models.TextChoices):

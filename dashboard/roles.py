@@ -32,6 +32,7 @@ class Ability(StrEnum):
     CLOSE = "close"
     REOPEN = "reopen"
     IMPORT = "import"
+    SUMMARISE = "summarise"
     CONNECT = "connect"
     MANAGE_USERS = "manage_users"
     FORGET = "forget"
@@ -60,6 +61,7 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
             Ability.CLOSE,
             Ability.REOPEN,
             Ability.IMPORT,
+            Ability.SUMMARISE,
         }
     ),
     Role.ADMIN: frozenset(
@@ -70,6 +72,7 @@ ABILITIES: dict[Role, frozenset[Ability]] = {
             Ability.ANNOTATE,
             Ability.REOPEN,
             Ability.RETRY,
+            Ability.SUMMARISE,
             Ability.CONNECT,
             Ability.MANAGE_USERS,
             Ability.FORGET,

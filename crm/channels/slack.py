@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SECONDS = 10
 TOLD = frozenset({"new", "reactivation"})
 ALERT = "alert"
+SUMMARY = "summary"
+ASKED_FOR = (ALERT, SUMMARY)  # by people, in settings: they go in shadow mode too
 TRY_AGAIN = frozenset(
     "ratelimited rate_limited internal_error fatal_error service_unavailable request_timeout invalid_auth not_authed "
     "token_revoked token_expired account_inactive".split()
@@ -26,7 +28,8 @@ TRY_AGAIN = frozenset(
 
 
 class SlackChannel:
-    """Carries messages to Slack's channels. Shadow covers Slack too: only alerts go while Salesforce is not live."""
+    """Carries messages to Slack's channels. Shadow covers Slack too: while Salesforce is not live, only alerts and
+    summaries go."""
 
     name = "slack"
     work = "messages"
@@ -43,14 +46,19 @@ class SlackChannel:
         is_live = SalesforceOrg.objects.filter(mode=Mode.LIVE, is_demo=False).exists()
         stopped: ChannelError | None = None
         alerts = [row for row in parcel.rows if row.topic == ALERT]
-        wins = tuple(row for row in parcel.rows if row.topic != ALERT)
-        for pk, body in (_alert_bodies(alerts) | _bodies(wins, now=now)).items():
+        summaries = {row.ref: row for row in parcel.rows if row.topic == SUMMARY}
+        wins = tuple(row for row in parcel.rows if row.topic not in ASKED_FOR)
+        asked_for = {row.ref for row in alerts} | summaries.keys()
+        said = _alert_bodies(alerts) | _summary_bodies(list(summaries.values())) | _bodies(wins, now=now)
+        for pk, body in said.items():
             if isinstance(body, Dropped):
                 outcomes[pk] = body
-            elif not is_live and pk not in {row.ref for row in alerts}:
+            elif not is_live and pk not in asked_for:
                 outcomes[pk] = WouldSend(body)
             elif stopped is not None:
                 outcomes[pk] = stopped
+            elif pk in summaries:
+                outcomes[pk] = _post_once(summaries[pk], body)
             else:
                 try:
                     outcomes[pk] = Sent(body, their_id=_post(body))
@@ -103,6 +111,14 @@ def _alert_bodies(rows: Sequence[Message]) -> dict[int, dict[str, Any] | Dropped
     }
 
 
+def _summary_bodies(rows: Sequence[Message]) -> dict[int, dict[str, Any] | Dropped]:
+    from crm import summary_words
+    from crm.channels.email import customer_names
+
+    names = customer_names({pk for row in rows for pk in summary_words.customers(row.body)})
+    return {row.ref: summary_words.slack(row.body, names, channel=row.body["to"]) for row in rows}
+
+
 def _body(movement: Movement, account: str) -> dict[str, Any]:
     from crm.messages import Win, slack_body
     from mrr.selectors import reporting_zone
@@ -122,6 +138,22 @@ def _body(movement: Movement, account: str) -> dict[str, Any]:
 
 
 # ---- telling ----
+
+
+def _post_once(row: Message, body: Mapping[str, Any]) -> Outcome:
+    """Post a summary that must not stand there twice, even if the worker dies on the way."""
+    from crm.channels import once
+
+    begun = once.begin(row)
+    if begun is not None:
+        return begun
+    try:
+        return Sent(row.body, their_id=_post(body))  # what is kept names no customer
+    except Unclear as error:
+        return once.unsure(error.message)
+    except ChannelError as error:
+        once.not_left(row)
+        return error
 
 
 def _post(body: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from django.db.models.functions import Least
 from billing import selectors as billing
 from crm import messages, statements
 from crm.channels import slack
+from crm.channels.once import BEGUN
 from crm.models import (
     Match,
     Message,
@@ -334,6 +335,7 @@ def retry(pk: int, *, now: datetime) -> SyncRecord:
 def retry_messages(pks: Collection[int], *, now: datetime) -> int:
     """Make messages due now that were parked; returns how many. What was told is not told again."""
     parked = Message.objects.filter(pk__in=pks, state=WorkState.PARKED)
+    parked.filter(their_id=BEGUN).update(their_id="")  # a person has looked whether it arrived
     return parked.update(state=WorkState.WAITING, due_at=now, attempts=0, error_code="", error="")
 
 

@@ -25,7 +25,7 @@ from dashboard.pages.explain import consolidated
 from dashboard.pages.latest import MovementLine, movement_rows
 from dashboard.pages.shared import Scope
 from dashboard.parts import Choice, Empty, Tile
-from dashboard.roles import Ability, requires
+from dashboard.roles import Ability, may, requires
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
@@ -166,6 +166,7 @@ def board(request: HttpRequest) -> HttpResponseBase:
             "definitions": definitions(scope),
             "is_empty": _nothing(pack, month),
             "made_by": request.user.get_username(),
+            "may_summarise": may(request, Ability.SUMMARISE),
         },
         name=f"Board pack {formats.month(month, long=True)}",
         now=now,

@@ -26,6 +26,7 @@ SETTINGS = (
     Setting("Users", "dashboard:users", "users", "Who may sign in, and what each may do."),
     Setting("Salesforce", "dashboard:salesforce", "plug", "The connection, and what the org lacks."),
     Setting("Salesforce rules", "dashboard:salesforce_rules", "bell", "Opportunities, payment tasks, who is told."),
+    Setting("Summaries", "dashboard:summaries", "send", "The week and the month, by mail and in Slack."),
     Setting("Mapping", "dashboard:salesforce_mapping", "git-branch", "The org's own names for our fields."),
 )
 

@@ -29,6 +29,7 @@ TOPICS = {
     "payment": "Payment Task",
     "late_match": "Summary Task",
     "alert": "Alert",
+    "summary": "Summary of a period",
 }
 MESSAGE_STATES = {
     "": "All",
@@ -190,7 +191,7 @@ def _message(row: crm.MessageRow, connection: crm.Connection | None, *, sees: bo
 
 def _title(row: crm.MessageRow) -> str:
     """Name a message that is about no customer."""
-    said = str(row.body.get("title") or row.body.get("text") or "") if row.topic == "alert" else ""
+    said = str(row.body.get("title") or row.body.get("text") or "") if row.topic in ("alert", "summary") else ""
     return said.split("\n")[0] or row.dedupe_key
 
 

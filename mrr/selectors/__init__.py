@@ -97,7 +97,18 @@ from mrr.selectors.schedule import (
 from mrr.selectors.scope import day_start, reporting_zone
 from mrr.selectors.segment import Segment, interval_code
 from mrr.selectors.standing import Standing, standing
-from mrr.selectors.totals import Amounts, ConvertedMrr, CurrencyMrr, CurrencyPart, Gap, Mrr, converted_mrr, gaps, mrr_at
+from mrr.selectors.totals import (
+    Amounts,
+    ConvertedMrr,
+    CurrencyMrr,
+    CurrencyPart,
+    Gap,
+    Mrr,
+    balances_at,
+    converted_mrr,
+    gaps,
+    mrr_at,
+)
 from mrr.selectors.waterfall import Brand, Waterfall, waterfall, waterfall_groups
 from mrr.waterfalls import (
     Basis,
@@ -179,6 +190,7 @@ __all__ = [
     "balance_parts",
     "balance_shares",
     "balances",
+    "balances_at",
     "book_steps",
     "booked_part",
     "both_bases",

@@ -140,6 +140,19 @@ def mrr_at(day: date, *, today: date, sources: Sequence[int] | None = None) -> M
     )
 
 
+def balances_at(
+    days: Sequence[date], *, today: date, rates: fx.Conversion, sources: Sequence[int] | None = None
+) -> list[ConvertedMrr]:
+    """Return MRR at the end of each day in the reporting currency, at its day's rates. Two queries a day."""
+    kept = sources_or_live(sources)
+    found = []
+    for day in days:
+        micros, customers = _totals(day, today, kept)
+        rows = [CurrencyMrr(code, amount, None, customers.get(code, 0)) for code, amount in micros.items() if amount]
+        found.append(converted_mrr(rows, day, is_today=False, rates=rates))
+    return found
+
+
 def converted_mrr(
     currencies: Sequence[CurrencyMrr], day: date, *, is_today: bool = True, rates: fx.Conversion | None = None
 ) -> ConvertedMrr:

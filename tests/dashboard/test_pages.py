@@ -134,6 +134,7 @@ def paths(world: World) -> dict[str, Ability]:
         "/dashboard/sync/?tab=log": Ability.SEE_FIGURES,
         "/dashboard/sync/live/": Ability.CONNECT,
         "/dashboard/board/": Ability.SEE_FIGURES,
+        "/dashboard/settings/summaries/": Ability.SUMMARISE,
         "/dashboard/board/?month=2026-03&months=24&currency=usd": Ability.SEE_FIGURES,
         "/dashboard/close/": Ability.SEE_FIGURES,
         "/dashboard/close/2026-01/": Ability.SEE_FIGURES,
