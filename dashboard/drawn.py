@@ -15,6 +15,10 @@ from dashboard import charts, formats
 
 TOP, FOOT = 22, 22  # room for the text above the highest bar and below the base line
 LINE_FOOT = 26
+# Hatches are lines, not patterns: a browser prints a pattern as a picture, and paper wants lines. Clipped by their bar.
+LARGEST_BAR = 420, 200  # pixels, with room
+HATCH = "".join(f"M{x} 0l-{LARGEST_BAR[1]} {LARGEST_BAR[1]}" for x in range(4, sum(LARGEST_BAR), 7))
+DOTS = "".join(f"M{x} 3v{LARGEST_BAR[1]}" for x in range(3, LARGEST_BAR[0], 6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,11 @@ class Bar:
     height: int
 
     @property
-    def hatch(self) -> str:
-        """The pattern over the colour, so that greyscale loses nothing: losses hatched, FX dotted."""
+    def over(self) -> str:
+        """What is drawn over the colour, so that greyscale loses nothing: losses hatched, FX dotted, as a path."""
         if self.kind in charts.LOSSES:
-            return "hatch"
-        return "dots" if self.kind == "fx" else ""
+            return HATCH
+        return DOTS if self.kind == "fx" else ""
 
 
 @dataclass(frozen=True, slots=True)
