@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
 
-from django.db.models import Count, DateTimeField, F, Sum, Value, Window
-from django.db.models.functions import Abs, RowNumber
+from django.db.models import Count, DateField, F, Sum, Value, Window
+from django.db.models.functions import Abs, RowNumber, TruncDate
 
 from mrr import fx
 from mrr.days import day_of
 from mrr.models import LedgerEntry
 from mrr.selectors.schedule import Movement, MovementFilter, filtered, whole
+from mrr.selectors.scope import reporting_zone
+
+CURRENCIES = 180  # that there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +43,34 @@ def causes(chosen: MovementFilter, rates: fx.Conversion | None = None) -> list[C
     they come to those exactly. One without a rate adds nothing. Without `rates` the filter names the one currency.
     """
     found: dict[tuple[str, str], list[int]] = {}
-    for kind, reason, code, count, micros, at in _added(chosen, rates):
+    for kind, reason, code, count, micros, day in _added(chosen, rates):
         cell = found.setdefault((kind, reason), [0, 0])
         cell[0] += count
-        cell[1] += micros if rates is None or at is None else rates.at(micros, code, day_of(at)) or 0
+        cell[1] += micros if rates is None or day is None else count * (rates.at(micros, code, day) or 0)
     listed = [Cause(kind, reason, count, micros) for (kind, reason), (count, micros) in found.items()]
     return sorted(listed, key=lambda one: (-abs(one.micros), one.type, one.reason))
 
 
-def _added(chosen: MovementFilter, rates: fx.Conversion | None) -> Iterable[tuple[str, str, str, int, int, Any]]:
-    """Return (type, reason, currency, count, micros, when) in one query.
+def _added(
+    chosen: MovementFilter, rates: fx.Conversion | None
+) -> Iterable[tuple[str, str, str, int, int, date | None]]:
+    """Return (type, reason, currency, count, micros, day) in one query.
 
-    What needs no conversion is added up by the database and has no time; every other entry is a row of its own.
+    What needs no conversion is added up by the database and has no day. Of the rest, entries of one day and amount are
+    one row with the amount of each: they convert alike, and prices are few.
     """
     rows = filtered(chosen).order_by()
     plain = rows.filter(currency=rates.reporting) if rates else rows
-    nowhen = Value(None, output_field=DateTimeField())
-    added = plain.values("type", "reason", "currency").annotate(n=Count("pk"), micros=Sum("amount_micros"), at=nowhen)
-    columns = ("type", "reason", "currency", "n", "micros", "at")
+    noday = Value(None, output_field=DateField())
+    added = plain.values("type", "reason", "currency").annotate(n=Count("pk"), micros=Sum("amount_micros"), day=noday)
+    columns = ("type", "reason", "currency", "n", "micros", "day")
     if rates is None:
         return added.values_list(*columns)
-    each = rows.exclude(currency=rates.reporting).annotate(n=Value(1), micros=F("amount_micros"), at=F("effective_at"))
-    return added.values_list(*columns).union(each.values_list(*columns), all=True)
+    days = rows.exclude(currency=rates.reporting).annotate(
+        day=TruncDate("effective_at", tzinfo=reporting_zone()), micros=F("amount_micros")
+    )
+    alike = days.values("type", "reason", "currency", "micros", "day").annotate(n=Count("pk"))
+    return added.values_list(*columns).union(alike.values_list(*columns), all=True)
 
 
 def largest_movements(chosen: MovementFilter, *, limit: int, rates: fx.Conversion | None = None) -> list[Moved]:
@@ -72,8 +81,9 @@ def largest_movements(chosen: MovementFilter, *, limit: int, rates: fx.Conversio
     place = Window(
         RowNumber(), partition_by=F("currency"), order_by=[Abs("amount_micros").desc(), F("effective_at"), F("pk")]
     )
-    ranked = filtered(chosen).annotate(place=place).filter(place__lte=limit)
-    rows = whole(LedgerEntry.objects.filter(pk__in=ranked.values("pk")))
+    ranked = filtered(chosen).annotate(place=place).filter(place__lte=limit).values("pk")
+    # There cannot be more; said so, PostgreSQL looks them up one by one instead of reading the whole ledger.
+    rows = whole(LedgerEntry.objects.filter(pk__in=ranked[: limit * CURRENCIES]))
     return _largest([Moved(row, _micros(row, rates)) for row in rows], limit)
 
 
