@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from dashboard import exports
 from mrr.engine.money import exponent, shown
@@ -62,6 +62,17 @@ Value = exports.Cell | Money | Share | Digits
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart beside a table: bars or lines of some columns (by their place, from 0) over the first one."""
+
+    kind: Literal["bar", "line"]
+    title: str
+    columns: Sequence[int]
+    rows: int
+    format: str = "General"
+
+
+@dataclass(frozen=True, slots=True)
 class Sheet:
     """One sheet: its name, a title above the table, the head that stays in sight, rows, and a row that sums them."""
 
@@ -71,6 +82,7 @@ class Sheet:
     rows: Sequence[Sequence[Value]]
     total: Sequence[Value] = ()
     notes: Sequence[str] = ()
+    chart: Chart | None = None
 
 
 def book(sheets: Sequence[Sheet], *, zone: tzinfo, foot: str = "") -> bytes:
@@ -112,6 +124,8 @@ def _write(page: Any, sheet: Sheet, zone: tzinfo, foot: str) -> None:
             if is_total:
                 cell.font = Font(bold=True)
                 cell.border = Border(top=Side(style="thin"))
+    if sheet.chart is not None and sheet.chart.rows:
+        _draw(page, sheet.chart, head, head + len(lines) + 3)
     for at, width in enumerate(widths):
         column = page.column_dimensions[_letter(at)]
         column.width = min(WIDEST, max(8, width + 2))
@@ -122,6 +136,26 @@ def _write(page: Any, sheet: Sheet, zone: tzinfo, foot: str) -> None:
     page.sheet_properties.pageSetUpPr.fitToPage = True
     page.oddFooter.left.text = foot.replace("&", "&&")
     page.oddFooter.right.text = "&P / &N"
+
+
+def _draw(page: Any, chart: Chart, head: int, below: int) -> None:
+    """Put a chart below the table, of the rows under the head; it reads the cells, so it cannot say other than they."""
+    from openpyxl.chart import BarChart, LineChart, Reference
+
+    drawn = BarChart() if chart.kind == "bar" else LineChart()
+    drawn.title, drawn.height, drawn.width = chart.title, 8, 22
+    for column in chart.columns:
+        drawn.add_data(
+            Reference(page, min_col=column + 1, min_row=head, max_row=head + chart.rows), titles_from_data=True
+        )
+    drawn.set_categories(Reference(page, min_col=1, min_row=head + 1, max_row=head + chart.rows))
+    drawn.y_axis.number_format, drawn.y_axis.delete, drawn.x_axis.delete = chart.format, False, False
+    drawn.x_axis.number_format = "mmm yyyy"
+    if chart.kind == "bar":
+        drawn.y_axis.scaling.min = 0
+        drawn.gapWidth = 60
+    drawn.legend = drawn.legend if len(chart.columns) > 1 else None
+    page.add_chart(drawn, f"A{below}")
 
 
 def _put(cell: Any, value: Value, zone: tzinfo) -> int:

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from dashboard.api import (
     at_risk,
+    board,
     closes,
     cohorts,
     customers,
@@ -50,6 +51,7 @@ v1 = [
     path("events/<str:event_id>/process", events.event_process),
     path("sync", sync.sync),
     path("closes", closes.closes),
+    path("board", board.board),
 ]
 
 urlpatterns = [

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from crm import selectors as crm
-from dashboard import charts, drawn, formats, periods
+from dashboard import charts, drawn, exports, formats, periods
 from dashboard.pages import board_figures, board_sheets, explain, shared
 from dashboard.pages import months as monthly
 from dashboard.pages.board_figures import Key, Pack
@@ -145,6 +145,7 @@ def board(request: HttpRequest) -> HttpResponseBase:
             "pack": pack,
             "digest": digest,
             "months_choices": _length_choices(request, length),
+            "month_choices": _month_choices(request, month, today),
             "earlier": shared.link(request, month=f"{periods.plus_months(month, -1):%Y-%m}"),
             "later": "" if pack.is_running else shared.link(request, month=f"{periods.plus_months(month, 1):%Y-%m}"),
             "tiles": [_tile(key, pack, large=at < MAIN) for at, key in enumerate(keys)],
@@ -191,6 +192,15 @@ def _length(request: HttpRequest) -> int:
     if asked not in map(str, LENGTHS):
         raise BadRequest(f"Known lengths are: {', '.join(map(str, LENGTHS))} months.")
     return int(asked)
+
+
+def _month_choices(request: HttpRequest, chosen: date, today: date) -> list[Choice]:
+    """Return the months of two years to choose from, the running one first."""
+    months = [periods.plus_months(today, -back) for back in range(25)]
+    return [
+        Choice(formats.month(month, long=True), shared.link(request, month=f"{month:%Y-%m}"), month == chosen)
+        for month in months
+    ]
 
 
 def _length_choices(request: HttpRequest, chosen: int) -> list[Choice]:
@@ -420,14 +430,21 @@ def _nothing(pack: Pack, month: date) -> Empty | None:
 # ---- export ----
 
 
-def _export(request: HttpRequest, kind: str, facts: board_sheets.Facts, now: datetime) -> HttpResponse:
-    """Answer with the workbook. Raises BadRequest for CSV: a pack is several tables."""
-    if kind != "xlsx":
-        raise BadRequest("A board pack is several tables: ask for format=xlsx.")
+def _export(request: HttpRequest, kind: str, facts: board_sheets.Facts, now: datetime) -> HttpResponseBase:
+    """Answer with the workbook; as CSV with the exact figures alone, whose rows give the hash."""
+    name = f"board-pack-{facts.pack.month:%Y-%m}-{facts.scope.currency}"
     about = shared.about(request, f"Board pack {facts.pack.month:%Y-%m}", now=now, scope=facts.scope)
+    if kind == "csv":
+        return exports.response(
+            kind,
+            name=name,
+            columns=board_sheets.EXACT,
+            rows=board_sheets.exact_rows(facts),
+            about=about,
+            zone=shared.zone(),
+        )
     made = board_sheets.workbook(facts, about=about, zone=shared.zone())
     answer = HttpResponse(made, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
-    name = f"board-pack-{facts.pack.month:%Y-%m}-{facts.scope.currency}"
     answer["Content-Disposition"] = f'attachment; filename="{name}.xlsx"'
     answer["Cache-Control"] = "no-store"
     return answer

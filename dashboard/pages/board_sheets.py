@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from fractions import Fraction
@@ -13,8 +13,10 @@ from dashboard.pages import months as monthly
 from dashboard.pages.board_figures import Key, Pack
 from dashboard.pages.cohort_heat import cohort_name
 from dashboard.pages.shared import Scope, reason
-from dashboard.workbooks import Digits, Money, Share, Sheet, Value
+from dashboard.workbooks import Chart, Digits, Money, Share, Sheet, Value
 from mrr.engine.money import shown
+
+EXACT = ("Part", "Row", "Figure", "Unit", "Value")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def _months(facts: Facts) -> Sheet:
     ]
     columns = ("Month", "State", *(charts.LABELS[name] for name in ("opening", *names, "closing")))
     more = ("ARR", "Paying customers", "NRR, 1 month", "GRR, 1 month", "Logo churn", "Quick ratio")
-    return Sheet("Months", "MRR and ARR by month", (*columns, *more), rows)
+    closing = 2 + len(names) + 1
+    chart = Chart("bar", f"MRR at the end of each month, {pack.currency.upper()}", (closing,), len(rows), "#,##0")
+    return Sheet("Months", "MRR and ARR by month", (*columns, *more), rows, chart=chart)
 
 
 _BALANCES = ("opening", "closing")
@@ -210,7 +214,10 @@ def _retention(facts: Facts) -> Sheet:
     ]
     columns = "12 months,Customers,Lost,Start,Expansion,Contraction,Churn,End,NRR,GRR,Revenue churn,Logo churn"
     notes = ("Below, the churn of the last 12 months by reason",) if pack.lost.groups else ()
-    return Sheet("Retention", "What the customers of a year ago pay", columns.split(","), rows, notes=notes)
+    chart = Chart("line", "NRR and GRR over 12 months", (8, 9), len(pack.years) - 1, "0%")
+    return Sheet(
+        "Retention", "What the customers of a year ago pay", columns.split(","), rows, notes=notes, chart=chart
+    )
 
 
 def _books(facts: Facts, name: str, about: Sequence[tuple[str, str]]) -> Sheet:
@@ -243,7 +250,14 @@ def _exact(facts: Facts) -> Sheet:
         f"SHA-256 {facts.digest}",
         "of the rows below the head: cells joined by tabs, each row ended by a newline, UTF-8",
     )
-    return Sheet("Exact", "Every figure exactly", ("Part", "Row", "Figure", "Unit", "Value"), rows, notes=notes)
+    return Sheet("Exact", "Every figure exactly", EXACT, rows, notes=notes)
+
+
+def exact_rows(facts: Facts) -> Iterator[Sequence[str | int]]:
+    """Yield the exact figures for a CSV: whole numbers as numbers, so that no sign is taken for a formula."""
+    for line in facts.lines:
+        value = _digits(line[-1])
+        yield (*line[:-1], value.number if isinstance(value, Digits) else line[-1])
 
 
 def _digits(text: str) -> Value:

@@ -719,6 +719,7 @@ ROUTES = [
     ("POST", "events/evt_unknown/process", Ability.RETRY),
     ("GET", "sync", Ability.SEE_FIGURES),
     ("GET", "closes", Ability.SEE_FIGURES),
+    ("GET", "board", Ability.SEE_FIGURES),
 ]
 
 
@@ -779,6 +780,7 @@ def test_who_may_only_see_figures_sees_no_people(scenario, account, viewer, revo
         ("unmatched", 7),
         ("at-risk", 7),
         ("sync", 12),
+        ("board", 20),
         ("customers/ACME", 13),
         ("events/EVENT", 12),
     ],
@@ -818,6 +820,7 @@ def test_every_answer_fits_its_description(scenario, revops, schema):
         "/api/v1/cohorts": "cohorts",
         "/api/v1/retention": "retention?months=1&to=2026-04",
         "/api/v1/closes": "closes",
+        "/api/v1/board": "board?month=2026-02",
         "/api/v1/unmatched": "unmatched",
         "/api/v1/at-risk": "at-risk",
         "/api/v1/events/{event_id}": f"events/{scenario.events[0]['id']}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import re
@@ -184,7 +185,7 @@ def test_a_month_is_shown_as_it_stood_when_it_ended(books: Scenario) -> None:
     )
 
 
-@pytest.mark.parametrize("query", ["month=2026-05", "month=2026-13", "month=x", "months=7", "format=csv", "format=pdf"])
+@pytest.mark.parametrize("query", ["month=2026-05", "month=2026-13", "month=x", "months=7", "format=pdf"])
 def test_what_is_no_pack_is_refused(books: Scenario, query: str) -> None:
     assert page_of(Role.FINANCE).get(f"/dashboard/board/?{query}").status_code == 400
 
@@ -250,6 +251,24 @@ def test_its_hash_can_be_recounted_from_the_workbook_and_is_that_of_the_page(boo
     ]
 
 
+def test_the_csv_and_the_api_give_the_same_hash(books: Scenario) -> None:
+    client = page_of(Role.FINANCE)
+    page = hash_of(text_of(client.get(FEBRUARY)))
+    sent = b"".join(client.get(f"{FEBRUARY}&format=csv").streaming_content).decode()  # type: ignore[attr-defined]
+    told = api(Role.ANALYST).get("/api/v1/board?month=2026-02").json()
+
+    lines = list(csv.reader(io.StringIO(sent)))[1:]
+    figures = [[one[name] for name in ("part", "row", "figure", "unit", "value")] for one in told["figures"]]
+
+    assert told["sha256"] == page == hashed(figures) == hashed(lines)
+    assert (told["complete"], told["closed"], told["running"]) == (True, False, False)
+    assert api(Role.VIEWER, user=person(Role.VIEWER, "vera")).get("/api/v1/board?month=2026-05").status_code == 400
+
+
+def hashed(lines: list[list[str]]) -> str:
+    return hashlib.sha256("".join("\t".join(line) + "\n" for line in lines).encode()).hexdigest()
+
+
 def test_the_same_figures_have_the_same_hash_whoever_looks(books: Scenario) -> None:
     hashes = {hash_of(text_of(page_of(role).get(FEBRUARY))) for role in Role}
 
@@ -289,6 +308,19 @@ def test_the_workbook_holds_numbers_with_formats_frozen_heads_and_definitions(bo
     assert facts["Reporting time zone"] == "UTC"
     assert facts["Metric policy"] == "version 1"
     assert facts["Close"] == "open: nobody has signed it yet"
+
+
+def test_charts_of_the_workbook_read_its_cells(books: Scenario) -> None:
+    book = load_workbook(io.BytesIO(page_of(Role.FINANCE).get(f"{FEBRUARY}&format=xlsx").content))
+
+    (chart,) = book["Months"]._charts
+    head = next(row for row in book["Months"].iter_rows() if row[0].value == "Month")
+    closing = next(cell for cell in head if cell.value == "Closing")
+    (series,) = chart.series
+    assert series.val.numRef.f == (
+        f"'Months'!${closing.column_letter}${closing.row + 1}:${closing.column_letter}${closing.row + 2}"
+    )
+    assert [one.val.numRef.f.split("$")[1] for one in book["Retention"]._charts[0].series] == ["I", "J"]
 
 
 def test_no_cell_of_the_workbook_is_a_formula(books: Scenario) -> None:
