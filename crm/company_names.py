@@ -2,77 +2,69 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from rapidfuzz import fuzz
 
-START = 5  # letters of the name by which an index finds what is spelt alike
+from crm.legal_forms import without_form, without_glued
+from crm.spelling import folded, in_latin, is_cut, is_slip, plain, sound, spelt_out
 
-# Legal forms as they read once dots, spaces and accents are gone; one line is one form under all its spellings.
-_FAMILIES = """
-inc incorporated corp corporation
-co company
-llc lc limitedliabilitycompany
-llp lp lllp limitedpartnership
-pllc pc
-ltd limited ltdco coltd colimited
-plc publiclimitedcompany
-ptyltd pty ptylimited proprietarylimited
-pteltd pte
-pvtltd privatelimited pvtlimited pltd
-sdnbhd bhd
-gmbh mbh gesmbh ggmbh
-gmbhcokg gmbhandcokg gmbhundcokg gmbhcokgaa
-ug ughaftungsbeschrankt ughaftungsbeschraenkt
-ag aktiengesellschaft
-kg ohg gbr ek eku
-kgaa
-se
-sa societeanonyme
-sas sasu
-sarl sarlau eurl
-snc sci scop
-spa
-srl srls sro spolsro
-bv bvba nv vof beslotenvennootschap
-ab publ abpubl aktiebolag
-as asa
-aps anpartsselskab
-oy oyj
-sl slu slne
-slp
-ltda lda eireli
-sadecv sabdecv sapidecv srldecv sderldecv
-spzoo spzoospk spolkazoo spzook
-kft zrt nyrt bt
-doo dd ood eood
-uab sia ou
-ooo oao zao pao ao tov
-kk gk
-sprl scrl srlbe
-as sanvetic ticas ticltdsti ltdsti
-"""
-_FORMS = {form: family.split()[0] for family in _FAMILIES.strip().splitlines() for form in family.split()}
-_IN_FRONT = frozenset("ab oy ooo oao zao pao tov uab sia spolkazoo".split())
-_GLUED = re.compile("株式会社|有限会社|合同会社|\\(株\\)|\\(有\\)|股份有限公司|有限责任公司|有限公司|주식회사|\\(주\\)")
+START = 5  # letters of the name by which an index finds what is spelt alike
+_TURNED = 4  # words: of so many at most a name is looked for in another order too
+
 _GROUP = frozenset("group groupe gruppe grupo gruppo holding holdings".split())
-_SMALL = frozenset("the and und et og och".split())
+_SMALL = frozenset("the and und et og och en y e i".split())
+_ALWAYS_SMALL = frozenset({"the"})  # the others where they join words, not where a name begins with them
+# Articles and the like, which some leave out: Hotel Restaurant de l'Écluse.
+_ARTICLES = frozenset(
+    "a an of de del della delle dello dei degli di da do dos das du des la le les lo il el los las l d der die das "
+    "den dem zu zur zum am im van von".split()
+)
 _SLASH = r"\s?/?\s?"
 _OTHER_NAME = re.compile(
-    rf"\b(?:d{_SLASH}b{_SLASH}a|f{_SLASH}k{_SLASH}a|a{_SLASH}k{_SLASH}a|t/a"
-    r"|doing business as|trading as|formerly|previously)\b:?",
+    rf"\b(?:d{_SLASH}b{_SLASH}a|f{_SLASH}k{_SLASH}a|a{_SLASH}k{_SLASH}a|n{_SLASH}k{_SLASH}a|t/a|doing business as"
+    r"|(?:also |formerly |previously |now )?(?:known|trading|operating) as|formerly|previously)\b:?"
+    r"|[(\[]\s?(?:now|ex)\b[ -]?",
     re.IGNORECASE,
 )
-_NOTE = re.compile(r"[(\[](?:do not use|duplicate|dupe?|old|merged|inactive|test)[)\]]", re.IGNORECASE)
+# Who gets the mail for somebody else, or pays for somebody else: what follows is not the customer's own name.
+_FOR_ANOTHER = re.compile(
+    r"\b(?:c\s?/\s?o|on behalf of|o\.?b\.?o\.?(?=\s)|for (?:the )?account of|im auftrag(?: von| der| des)?"
+    r"|pour le compte d|per conto d|por cuenta d)(?:\b|['’]|(?=\s))",
+    re.IGNORECASE,
+)
+_NOT_NAME = re.compile(r"\b(?:attn|att|attention|fao|z\.?\s?h(?:d|dn)\.?)(?:\b|(?=\s))[.:]?.*|;.*", re.IGNORECASE)
+_BRACKET = re.compile(r"[(\[]([^()\[\]]{1,40})[)\]]")
+_BOOKKEEPING = frozenset(
+    "account accounts acct annual archived backup billing card cards closed copy customer cust do dup dupe duplicate "
+    "inactive import imported invoice invoices legacy main merged migrated monthly new not old payment payments "
+    "primary secondary stripe subscription test use yearly 1 2 3 2nd 3rd aud cad chf dkk eur euro euros gbp inr jpy "
+    "nok nzd pln sek sgd usd".split()
+)
+_REGIONS = frozenset(
+    "eu europe emea apac latam americas dach benelux nordics international intl global worldwide ae at au be br ca ch "
+    "cn cz de dk es fi fr gb ie in it jp mx nl no nz pl pt se sg uae uk us usa za australia austria belgium brazil "
+    "canada china denmark finland france germany india ireland italy japan mexico netherlands norway poland portugal "
+    "singapore spain sweden switzerland".split()
+)
+# What people and programs write where a name is asked for and none is given.
+_NOTHING = frozenset(
+    "accounting accounts admin ap billing client company customer default demo dev finance guest info invoice "
+    "invoices it n a na name nil no none null office payable payables payment payments team test testing undefined "
+    "unknown user".split()
+)
+_TAG = re.compile(r"</?[a-z][^<>]{0,80}>", re.IGNORECASE)
+_UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")
+_TRADE_MARK = str.maketrans(dict.fromkeys("™®©℠", " "))
 _SITE = re.compile(r"\.(?:com|io|net|org|ai|app|dev|co)\b", re.IGNORECASE)
+_ELIDED = re.compile(r"\b[ld]['’](?=\w)")
 _NOT_WORD = re.compile(r"[\W_]+")
-_PLAIN = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
-_LONGEST_FORM = 6  # words: "gmbh und co kg auf aktien"
 _LONGEST_NAME = 500
 
 
@@ -80,8 +72,10 @@ class Agreement(StrEnum):
     """How far two names agree; `open` says nothing for or against, `apart` that each has a word of its own."""
 
     SAME = "same"
+    ORDER = "order"
     SPELLING = "spelling"
     GROUP = "group"
+    INITIALS = "initials"
     PARTLY = "partly"
     OPEN = "open"
     APART = "apart"
@@ -90,11 +84,19 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CompanyName:
-    """One name taken apart: its words in their order, its legal form's family, and whether it says group or holding."""
+    """One name taken apart: its words in their order, and what was taken off it.
+
+    `words` are folded to one way of writing them; `core` lacks articles too; `spelt` has umlauts as two letters;
+    `said` are all words but the legal form; `region` is the part of the world that a bracket names.
+    """
 
     words: tuple[str, ...]
     form: str = ""
     is_group: bool = False
+    region: str = ""
+    core: tuple[str, ...] = ()
+    spelt: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -103,6 +105,19 @@ class CompanyName:
     @property
     def joined(self) -> str:
         return "".join(self.words)
+
+    @property
+    def writings(self) -> set[str]:
+        """The name in one word, with umlauts as one letter and as two."""
+        return {self.joined, "".join(self.spelt)}
+
+    @property
+    def latin(self) -> tuple[str, ...]:
+        return tuple(word for one in self.words if (word := in_latin(one)))
+
+    @property
+    def is_latin(self) -> bool:
+        return self.joined.isascii()
 
 
 def name_key(name: str) -> str:
@@ -115,6 +130,25 @@ def name_keys(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.key[:255] for one in taken_apart(name) if one.words))
 
 
+def searched_keys(name: str) -> tuple[str, ...]:
+    """Return the keys under which an Account of that name may be kept: other orders, umlauts and letters too."""
+    found: dict[str, None] = {}
+    for one in taken_apart(name):
+        for words in (one.words, one.spelt, _contracted(one.words), one.latin):
+            if words:
+                found[" ".join(words)[:255]] = None
+        if 1 < len(one.words) <= _TURNED:
+            found |= {" ".join((*one.words[at:], *one.words[:at]))[:255]: None for at in range(1, len(one.words))}
+    return tuple(found)
+
+
+def started_keys(name: str) -> tuple[str, ...]:
+    """Return the keys that an Account's name may begin like: of each name that a text holds, in Latin letters too."""
+    found = taken_apart(name)
+    keys = [one.key for one in found] + [" ".join(one.latin) for one in found]
+    return tuple(dict.fromkeys(key[:255] for key in keys if key))
+
+
 def name_start(key: str) -> str:
     """Return the first letters of a name's key, spaces left out: what an index finds misspelt names by."""
     return key.replace(" ", "")[:START]
@@ -125,88 +159,200 @@ def legal_form(name: str) -> str:
     return next((one.form for one in taken_apart(name) if one.form), "")
 
 
+def says_nothing(name: str) -> bool:
+    """Say whether a customer's name is none: empty, or words such as Billing, n/a or Test customer."""
+    return all(word in _NOTHING for word in _NOT_WORD.split(plain(name[:_LONGEST_NAME].casefold())) if word)
+
+
+def is_for_another(name: str) -> bool:
+    """Say whether a name names two parties, one of whom pays or gets the mail for the other."""
+    return bool(_FOR_ANOTHER.search(name[:_LONGEST_NAME]))
+
+
 def agreement(one: str, other: str) -> Agreement:
     """Say how far two names agree, whichever comes first; of texts with several names the best pair counts."""
-    pairs = [
-        _agreement(mine, theirs)
-        for mine in taken_apart(one)
-        for theirs in taken_apart(other)
-        if mine.words and theirs.words
-    ]
-    return min(pairs, key=list(Agreement).index, default=Agreement.OPEN)
+    return min((_agreement(*pair) for pair in _pairs(one, other)), key=list(Agreement).index, default=Agreement.OPEN)
+
+
+def is_readable(one: str, other: str) -> bool:
+    """Say whether two names can be compared: neither is empty, and both are written in the same kind of script."""
+    return any(mine.is_latin == theirs.is_latin for mine, theirs in _pairs(one, other))
 
 
 def is_named_by(name: str, domain: str) -> bool:
     """Say whether a domain's own part is, or holds, the name: Acme Labs and acme-labs.io."""
-    label = _NOT_WORD.sub("", domain.partition(".")[0])
+    label = domain_label(domain)
     return any(
-        len(one.joined) >= 4 and (one.joined in label or (len(label) >= 4 and label in one.joined))
+        len(joined) >= 4 and (joined in label or (len(label) >= 4 and label in joined))
         for one in taken_apart(name)
+        for joined in one.writings | {"".join(one.latin)}
     )
+
+
+def is_called_as(name: str, domain: str) -> bool:
+    """Say whether a domain's own part is the whole name: Ironbark Fencing Pty Ltd and ironbarkfencing.com.au."""
+    label = domain_label(domain)
+    return len(label) >= 3 and any(
+        label in one.writings | {"".join(one.core), "".join(one.said), "".join(one.latin)} for one in taken_apart(name)
+    )
+
+
+def is_slip_by_domain(one: str, other: str, domain: str) -> bool:
+    """Say whether a domain is spelt as one of two names where they differ, so that the other has a slip of the pen.
+
+    tessellateglass.com settles Tessalate and Tessellate; autohaus.de does not settle Autohaus Hamburg and Homburg.
+    """
+    label = domain_label(domain)
+    return any(
+        _agreement(mine, theirs) is Agreement.SPELLING and _settles(label, "".join(mine.latin), "".join(theirs.latin))
+        for mine, theirs in _pairs(one, other)
+    )
+
+
+def is_short_by_domain(one: str, other: str, domain: str) -> bool:
+    """Say whether a domain begins with the initials under which one of two names goes: BCS and bcs-bergland.at."""
+    label = domain_label(domain)
+    return any(
+        short and label.startswith(short)
+        for mine, theirs in _pairs(one, other)
+        for short in (_initials(mine, theirs), _initials(theirs, mine))
+    )
+
+
+def domain_label(domain: str) -> str:
+    """Return what of a domain its owner chose, in plain letters and digits: acmelabs of acme-labs.io."""
+    label = domain.partition(".")[0]
+    if label.startswith("xn--"):
+        try:
+            label = label.encode().decode("idna")
+        except UnicodeError:
+            return ""
+    return _NOT_WORD.sub("", plain(label.casefold()))
 
 
 @lru_cache(maxsize=20_000)
 def taken_apart(name: str) -> tuple[CompanyName, ...]:
     """Return the names that a text holds, the first one first; at least one, without words where nothing is left."""
-    text = _NOTE.sub(" ", unicodedata.normalize("NFKC", name[:_LONGEST_NAME]))
-    pieces = [piece for piece in _OTHER_NAME.split(text) if piece.strip(" ,;()-")]
+    text = _UNSEEN.sub("", html.unescape(name[:_LONGEST_NAME]).translate(_TRADE_MARK))
+    text = _TAG.sub(" ", unicodedata.normalize("NFKC", text))
+    text = _FOR_ANOTHER.split(text)[0] or text
+    pieces = [piece for piece in _OTHER_NAME.split(_NOT_NAME.sub(" ", text) or text) if piece.strip(" ,;()[]-")]
     return tuple(_one_name(piece) for piece in pieces) or (CompanyName(()),)
 
 
 def _one_name(text: str) -> CompanyName:
-    bare = _SITE.sub("", _GLUED.sub(" ", text.casefold()))
-    words = tuple(
-        _NOT_WORD.split(_plain(bare.replace(".", "").replace("'", "").replace("’", "").replace("&", " and ")))
+    text, region = _without_brackets(text)
+    bare = without_glued(_SITE.sub("", text.casefold())).replace("co-op", "coop")
+    said, form = _words(plain(bare))
+    folds = tuple(folded(word) for word in said)
+    elided = _folds(plain(_ELIDED.sub(" ", bare))) if _ELIDED.search(bare) else folds
+    words = _named(folds)
+    return CompanyName(
+        words=words,
+        form=form,
+        is_group=any(word in _GROUP for word in said),
+        region=region,
+        core=tuple(word for word in _named(elided) if word not in _ARTICLES),
+        spelt=words if bare.isascii() else _named(_folds(spelt_out(bare))),
+        said=said,
     )
-    words = tuple(word for word in words if word)
-    kept, form = _without_form(words)
-    named = tuple(word for word in kept if word not in _SMALL and word not in _GROUP)
-    return CompanyName(named, form, any(word in _GROUP for word in kept))
 
 
-def _plain(text: str) -> str:
-    split = unicodedata.normalize("NFKD", text.translate(_PLAIN))
-    return "".join(letter for letter in split if not unicodedata.combining(letter))
+def _without_brackets(text: str) -> tuple[str, str]:
+    """Leave out what a bracket says for bookkeeping, (EUR) or (old card), and return the part of the world it names."""
+    region = ""
+    for found in _BRACKET.finditer(text):
+        words = [word for word in _NOT_WORD.split(plain(found.group(1).casefold())) if word]
+        named = [word for word in words if word in _REGIONS]
+        if words and all(word in _BOOKKEEPING or word in _REGIONS for word in words):
+            text = text.replace(found.group(0), " ")
+            region = region or " ".join(named)
+    return text, region
 
 
-def _without_form(words: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """Take legal forms off the end, again and again, else one off the front; returns what is left and the form."""
-    form = ""
-    while (length := _form_at_end(words)) > 0:
-        form = form or _FORMS["".join(words[-length:])]
-        words = words[:-length]
-    if not form and words and words[0] in _IN_FRONT:
-        return words[1:], _FORMS[words[0]]
-    return words, form
+def _words(text: str) -> tuple[tuple[str, ...], str]:
+    bare = re.sub("[.'’]", "", text).replace("&", " and ").replace("+", " and ")
+    return without_form(tuple(word for word in _NOT_WORD.split(bare) if word))
 
 
-def _form_at_end(words: Sequence[str]) -> int:
-    """Return how many words at the end are a legal form, of the longest that fits."""
-    return next((n for n in range(min(_LONGEST_FORM, len(words)), 0, -1) if "".join(words[-n:]) in _FORMS), 0)
+def _folds(text: str) -> tuple[str, ...]:
+    return tuple(folded(word) for word in _words(text)[0])
+
+
+def _named(words: Sequence[str]) -> tuple[str, ...]:
+    """Leave out what joins words, unless a name begins or ends with it (Capital I), and words such as Group."""
+    ends = (0, len(words) - 1)
+    return tuple(
+        word
+        for at, word in enumerate(words)
+        if word not in _GROUP and (word not in _SMALL or (at in ends and word not in _ALWAYS_SMALL))
+    )
+
+
+def _contracted(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(re.sub("(?<=[aou])e", "", word) if re.search("[aou]e", word) else word for word in words)
 
 
 # ---- how far two agree ----
 
 
+def _pairs(one: str, other: str) -> Iterable[tuple[CompanyName, CompanyName]]:
+    for mine in taken_apart(one):
+        for theirs in taken_apart(other):
+            if mine.words and theirs.words:
+                yield mine, theirs
+
+
 def _agreement(one: CompanyName, other: CompanyName) -> Agreement:
-    if one.joined == other.joined:
-        return Agreement.SAME if one.is_group == other.is_group else Agreement.GROUP
-    if _is_spelling(one.words, other.words):
-        return Agreement.SPELLING if one.is_group == other.is_group else Agreement.GROUP
+    if one.is_latin != other.is_latin:
+        return _across_scripts(one, other)
+    if one.region and other.region and one.region != other.region:
+        return Agreement.APART
+    found = _of_words(one, other)
+    if found in (Agreement.SAME, Agreement.ORDER, Agreement.SPELLING) and one.is_group != other.is_group:
+        return Agreement.GROUP
+    if found in (Agreement.SAME, Agreement.ORDER) and one.region != other.region:
+        return Agreement.SPELLING
+    return found
+
+
+def _of_words(one: CompanyName, other: CompanyName) -> Agreement:
+    if one.writings & other.writings:
+        return Agreement.SAME
+    if sorted(one.words) == sorted(other.words):
+        return Agreement.ORDER
+    if _is_spelling(one.core or one.words, other.core or other.words) or _is_spelling(
+        _named(one.said), _named(other.said)
+    ):
+        return Agreement.SPELLING
+    if _initials(one, other) or _initials(other, one):
+        return Agreement.INITIALS
     shared = set(one.words) & set(other.words)
-    if _is_part(one, other, shared) or _is_initials(one, other) or _is_initials(other, one):
+    if _is_part(one, other, shared):
         return Agreement.PARTLY
     if shared:
         return Agreement.APART
     return Agreement.OPEN if fuzz.ratio(one.joined, other.joined) >= 60 else Agreement.UNLIKE
 
 
+def _across_scripts(one: CompanyName, other: CompanyName) -> Agreement:
+    """Compare by sound names of which one is in Latin letters; words may be translated, so nothing speaks against."""
+    mine, theirs = ([sound(word) for word in name.latin] for name in (one, other))
+    if "".join(mine) == "".join(theirs) or is_slip("".join(mine), "".join(theirs)):
+        return Agreement.SPELLING
+    is_part = any(len(word) >= 5 and (word == like or is_slip(word, like)) for word in mine for like in theirs)
+    return Agreement.PARTLY if is_part else Agreement.OPEN
+
+
 def _is_spelling(one: Sequence[str], other: Sequence[str]) -> bool:
-    """The same words in another order, or words that differ as typing errors do; numbers must be the same."""
+    """The same words but for articles, their order, abbreviations and typing errors; numbers must be the same."""
     mine, theirs = _left_over(one, other), _left_over(other, one)
     if len(mine) != len(theirs):  # a space more or less; a word more or less is no slip
-        return abs(len("".join(one)) - len("".join(other))) <= 1 and _is_slip("".join(one), "".join(other))
-    return all(_is_slip(word, like) for word, like in zip(mine, theirs, strict=True))
+        return abs(len("".join(one)) - len("".join(other))) <= 1 and is_slip("".join(one), "".join(other))
+    is_shared = len(mine) < len(one)
+    return all(
+        is_slip(word, like) or (is_shared and is_cut(word, like)) for word, like in zip(mine, theirs, strict=True)
+    )
 
 
 def _left_over(words: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -220,18 +366,41 @@ def _left_over(words: Sequence[str], others: Sequence[str]) -> list[str]:
     return left
 
 
-def _is_slip(word: str, like: str) -> bool:
-    """One or two letters amiss in a long word: Harbor and Harbour, not Grid and Grip, nor North and South."""
-    if any(letter.isdigit() for letter in word + like):
-        return False
-    return min(len(word), len(like)) >= 5 and word[0] == like[0] and fuzz.ratio(word, like) >= 84
-
-
 def _is_part(one: CompanyName, other: CompanyName, shared: set[str]) -> bool:
     """All words of one are among those of the other, and they are more than a syllable."""
     fewer = min((one.words, other.words), key=len)
     return set(fewer) == shared and len("".join(fewer)) >= 4
 
 
-def _is_initials(short: CompanyName, long: CompanyName) -> bool:
-    return 3 <= len(long.words) == len(short.joined) and short.joined == "".join(word[0] for word in long.words)
+def _initials(short: CompanyName, long: CompanyName) -> str:
+    """Return the initials that stand for the long name: BCS, or LPHD in LPHD Elstertal; empty where none do."""
+    if not short.words or not 3 <= len(short.words[0]) <= 8:
+        return ""
+    first, rest = short.words[0], short.words[1:]
+    if rest and (set(rest) - set(long.words) or len("".join(rest)) < 4):
+        return ""
+    for words in (long.words, long.said):
+        initials = "".join(word[0] for word in words)
+        if initials == first if not rest else initials.startswith(first) and rest[0] in words[len(first) :]:
+            return first
+    return ""
+
+
+def _settles(label: str, one: str, other: str) -> bool:
+    start = _shared(one, other)
+    end = _shared(one[start:][::-1], other[start:][::-1])
+    return any(_spans(label, text, start, len(text) - end) for text in (one, other))
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many letters two texts begin with that are the same."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))
+
+
+def _spans(label: str, text: str, start: int, end: int) -> bool:
+    """Say whether a domain holds a name, or is a part of it that covers the place where two names differ."""
+    if len(text) >= 5 and text in label:
+        return True
+    at = text.find(label) if len(label) >= 5 else -1
+    return 0 <= at < max(start, 1) and at + len(label) >= min(max(end, start + 1), len(text))

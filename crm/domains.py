@@ -16,15 +16,26 @@ if TYPE_CHECKING:
 _PROVIDERS = frozenset(
     "gmail.com googlemail.com outlook.com outlook.de outlook.fr hotmail.com hotmail.co.uk hotmail.de hotmail.fr "
     "hotmail.it live.com live.co.uk live.nl msn.com yahoo.com yahoo.co.uk yahoo.co.jp yahoo.de yahoo.fr yahoo.es "
-    "yahoo.it yahoo.ca yahoo.com.br yahoo.co.in ymail.com rocketmail.com aol.com icloud.com me.com mac.com "
-    "proton.me protonmail.com pm.me tutanota.com tuta.io tuta.com fastmail.com hey.com zoho.com zohomail.com mail.com "
-    "email.com gmx.com gmx.de gmx.net gmx.at gmx.ch web.de t-online.de freenet.de posteo.de mailbox.org orange.fr "
-    "wanadoo.fr free.fr sfr.fr laposte.net libero.it virgilio.it alice.it tiscali.it mail.ru bk.ru list.ru inbox.ru "
-    "yandex.ru yandex.com qq.com 163.com 126.com sina.com foxmail.com naver.com daum.net hanmail.net rediffmail.com "
-    "btinternet.com sky.com virginmedia.com ntlworld.com comcast.net verizon.net att.net sbcglobal.net "
-    "bellsouth.net cox.net charter.net earthlink.net shaw.ca rogers.com telus.net bigpond.com optusnet.com.au "
-    "uol.com.br bol.com.br terra.com.br seznam.cz wp.pl o2.pl interia.pl onet.pl ziggo.nl kpnmail.nl planet.nl "
-    "telenet.be skynet.be bluewin.ch privaterelay.appleid.com mozmail.com users.noreply.github.com".split()
+    "yahoo.it yahoo.ca yahoo.com.br yahoo.co.in ymail.com rocketmail.com aol.com icloud.com me.com mac.com proton.me "
+    "protonmail.com pm.me tutanota.com tuta.io tuta.com fastmail.com hey.com zoho.com zohomail.com mail.com email.com "
+    "gmx.com gmx.de gmx.net gmx.at gmx.ch web.de t-online.de freenet.de posteo.de mailbox.org orange.fr wanadoo.fr "
+    "free.fr sfr.fr laposte.net libero.it virgilio.it alice.it tiscali.it mail.ru bk.ru list.ru inbox.ru yandex.ru "
+    "yandex.com qq.com 163.com 126.com sina.com foxmail.com naver.com daum.net hanmail.net rediffmail.com "
+    "btinternet.com sky.com virginmedia.com ntlworld.com comcast.net verizon.net att.net sbcglobal.net bellsouth.net "
+    "cox.net charter.net earthlink.net shaw.ca rogers.com telus.net bigpond.com optusnet.com.au uol.com.br bol.com.br "
+    "terra.com.br seznam.cz wp.pl o2.pl interia.pl onet.pl ziggo.nl kpnmail.nl planet.nl telenet.be skynet.be "
+    "bluewin.ch hispeed.ch sunrise.ch swissonline.ch nifty.com biglobe.ne.jp ocn.ne.jp plala.or.jp docomo.ne.jp "
+    "ezweb.ne.jp i.softbank.jp hinet.net seed.net.tw netvigator.com nate.com chol.com wo.cn vsnl.net otenet.gr "
+    "forthnet.gr hol.gr netcabo.pt clix.pt mail.telepac.pt telia.com online.no tele2.se bredband.net mail.dk "
+    "stofanet.dk saunalahti.fi inet.fi iol.ie chello.at a1.net utanet.at kabelbw.de vodafone.de online.de "
+    "netcologne.de ewetel.net osnanet.de numericable.fr neuf.fr club-internet.fr bbox.fr aliceadsl.fr tin.it "
+    "fastwebnet.it pec.it legalmail.it arubapec.it pec.libero.it tlen.pl volny.cz azet.sk zoznam.sk t-online.hu "
+    "meta.ua walla.co.il walla.com netvision.net.il bezeqint.net 012.net.il zahav.net.il superonline.com "
+    "slingshot.co.nz telkomsa.net mweb.co.za vodamail.co.za iafrica.com pacific.net.sg globo.com globomail.com r7.com "
+    "oi.com.br prodigy.net.mx speedy.com.ar fibertel.com.ar ciudad.com.ar une.net.co etb.net.co vtr.net cantv.net "
+    "centurylink.net optimum.net suddenlink.net sympatico.ca eastlink.ca mts.net sasktel.net telusplanet.net "
+    "cogeco.ca tesco.net orange.net fsnet.co.uk btopenworld.com lineone.net nhs.net simplelogin.com anonaddy.com "
+    "privaterelay.appleid.com mozmail.com users.noreply.github.com".split()
 )
 
 # Where many companies have a page or a mailbox under one name: no company's own.
@@ -34,6 +45,16 @@ _SHARED = frozenset(
     "bit.ly goo.gl maps.app.goo.gl sites.google.com docs.google.com bill.com coupahost.com expensify.com dext.cc "
     "receiptbank.me hubdocinbox.com".split()
 )
+# Where each subdomain is somebody else's, beside those on the public list of suffixes.
+_HOSTS = frozenset(
+    "wordpress.com onmicrosoft.com squarespace.com weebly.com tumblr.com godaddysites.com business.site negocio.site "
+    "strikingly.com mystrikingly.com zendesk.com freshdesk.com atlassian.net sharepoint.com substack.com "
+    "bigcartel.com webnode.com webnode.page jimdofree.com jimdosite.com wpengine.com typepad.com livejournal.com "
+    "zohosites.com teachable.com mykajabi.com thinkific.com mailchimpsites.com hubspotpagebuilder.com cargo.site "
+    "ghost.io e-monsite.com over-blog.com stores.jp thebase.in ocnk.net shop-pro.jp ueniweb.com pixieset.com "
+    "smugmug.com bandcamp.com myfreesites.net simdif.com tilda.ws narod.ru ucoz.ru nethouse.ru".split()
+)
+GMAIL = frozenset({"gmail.com", "googlemail.com"})
 FREE_MAIL = frozenset(_listed) | _PROVIDERS
 
 _HOST = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:[^/@]*@)?([^/:?#\s]+)")
@@ -45,6 +66,23 @@ def address_key(email: str) -> str:
     email = email.strip().lower()
     local, at, domain = email.rpartition("@")
     return email if at and local and "." in domain and " " not in email else ""
+
+
+def other_writings(email: str) -> tuple[str, ...]:
+    """Return how else the mailbox of an address is written: without its tag, and at Gmail's other name.
+
+    nils@acme.se of nils+stripe@acme.se; ana@gmail.com of ana@googlemail.com.
+    """
+    local, _, domain = address_key(email).rpartition("@")
+    mailbox = local.partition("+")[0]
+    hosts = {domain, *(GMAIL if domain in GMAIL else ())}
+    return tuple(sorted({f"{mailbox}@{host}" for host in hosts} - {f"{local}@{domain}"})) if mailbox else ()
+
+
+def is_tagged(email: str) -> bool:
+    """Say whether an address is a mailbox's with a tag: nils+stripe@acme.se."""
+    mailbox, tagged, _ = email.rpartition("@")[0].partition("+")
+    return bool(mailbox and tagged)
 
 
 def company_domain(email: str, *, blocked: Collection[str] = ()) -> str:
@@ -108,4 +146,8 @@ def _registrable(host: str) -> str:
         plain = host.encode("idna").decode()  # müller.de and xn--mller-kva.de are one
     except UnicodeError:
         return ""
-    return str(_suffixes().privatesuffix(plain) or "")
+    domain = str(_suffixes().privatesuffix(plain) or "")
+    if domain not in _HOSTS:
+        return domain
+    own = plain.removesuffix(domain).rstrip(".").rpartition(".")[2]
+    return f"{own}.{domain}" if own not in ("", "www") else ""

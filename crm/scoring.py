@@ -7,7 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
-from crm.company_names import Agreement, agreement, is_named_by, legal_form, taken_apart
+from crm.company_names import (
+    Agreement,
+    agreement,
+    domain_label,
+    is_called_as,
+    is_for_another,
+    is_named_by,
+    is_readable,
+    is_short_by_domain,
+    is_slip_by_domain,
+    legal_form,
+    taken_apart,
+)
 from crm.places import postcode_key
 
 NEAR: Final = 20  # points below what counts: who stands there already is a rival, and a person decides
@@ -17,10 +29,13 @@ FULL_EMAIL: Final = 90
 WEIGHTS: Final[Mapping[str, int]] = {
     "metadata_id": 100,
     "contact_email": FULL_EMAIL,
+    "same_email": 90,
+    "same_mailbox": 80,
     "website_domain": 45,
-    "contact_domain": 35,
-    "company_name": 35,
-    "phone": 20,
+    "company_name": 40,
+    "domain_name": 40,
+    "contact_domain": 40,
+    "phone": 35,
     "postal_code": 10,
     "country": 5,
     "same_customers": 10,
@@ -32,28 +47,44 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "unlike_name": -5,
     "other_name": -40,
     "other_part": -25,
+    "for_another": -25,
     "shared_email": -30,
     "name_elsewhere": -30,
 }
 # Evidence against that leaves the choice to a person, whatever else is said.
-DOUBTS: Final = frozenset({"other_name", "other_part", "shared_email", "name_elsewhere"})
-NAME_POINTS: Final = {Agreement.SAME: 35, Agreement.SPELLING: 22, Agreement.GROUP: 20, Agreement.PARTLY: 10}
-SURE_NAME: Final = NAME_POINTS[Agreement.SPELLING]  # a name that agrees so far says who it is, with the domain
+DOUBTS: Final = frozenset({"other_name", "other_part", "for_another", "shared_email", "name_elsewhere"})
+NAME_POINTS: Final = {
+    Agreement.SAME: 40,
+    Agreement.ORDER: 35,
+    Agreement.SPELLING: 25,
+    Agreement.GROUP: 20,
+    Agreement.INITIALS: 10,
+    Agreement.PARTLY: 10,
+}
+SURE_NAME: Final = NAME_POINTS[Agreement.SPELLING]  # a name that agrees so far says who it is, with another fact
+SETTLED: Final = 35  # a slip, or initials, that the domain bears out
+UNREADABLE: Final = 30  # the Account is called as the domain, and the customer's name is in other letters
+ONE_CONTACT: Final = 35  # at a domain that does not bear the Account's name
 EMAIL_AT_BLOCKED: Final = 20
 DOMAIN_BESIDE_EMAIL: Final = 10  # the same address says both
+WORTH_A_LOOK: Final = 15  # what speaks for an Account that people are shown, however much speaks against it
 
 # Mailboxes of an office: the customer's name there is a company's, not that of who reads the mail.
 _OFFICES = frozenset(
-    "accounting accounts accountspayable admin ap ar billing bills buchhaltung compta comptabilite contact dev devops "
-    "facturacion facturation factures finance finanzen hello hi info invoice invoices it mail office ops payable "
-    "payables payment payments procurement purchasing rechnung rechnungen sales saas software stripe subscriptions "
-    "support team tech treasury vendor vendors".split()
+    "accounting accounts accountspayable admin ap ar billing bills bookkeeping books buchhaltung client clients compta "
+    "comptabilite contact dev devops facturacion facturation factures finance finanzen hello hi info invoice invoices "
+    "it kontakt kunden mail office ops order orders payable payables payment payments procurement purchasing reception "
+    "rechnung rechnungen sales saas service software stripe subscriptions support team tech treasury vendor "
+    "vendors".split()
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CustomerFacts:
-    """What a customer says of itself, as it is compared. `domain` is empty at free mail and at blocked domains."""
+    """What a customer says of itself, as it is compared. `domain` is empty at free mail and at blocked domains.
+
+    `name` is empty where none is given, or words that are no name; `is_tagged` says that the e-mail is mailbox+tag@.
+    """
 
     name: str = ""
     email: str = ""
@@ -63,6 +94,7 @@ class CustomerFacts:
     postal_code: str = ""
     has_free_mail: bool = False
     has_blocked_mail: bool = False
+    is_tagged: bool = False
     other_names: tuple[str, ...] = ()  # of other customers with this very e-mail
 
 
@@ -80,11 +112,12 @@ class AccountFacts:
     last_activity_on: date | None = None
     owner_is_active: bool = False
     has_contact: bool = False  # a Contact of it has the customer's e-mail
+    has_mailbox: bool = False  # a Contact of it has that mailbox, written otherwise
     contacts_at_domain: int = 0
     customers_at_domain: int = 0  # matched to it, with the customer's domain
     customers_in_family: int = 0  # of that domain, matched to its parent or to another Account of its parent
     customers_elsewhere: int = 0  # of that domain, matched to another candidate
-    is_chosen: bool = False  # a person matched a customer with this very e-mail to it
+    chosen_names: tuple[str, ...] = ()  # of customers with this very e-mail whom a person matched to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +151,10 @@ class Candidate:
         return max(0, min(100, self.total))
 
     @property
+    def in_favour(self) -> int:
+        return sum(reason.weight for reason in self.reasons if reason.weight > 0)
+
+    @property
     def has_doubt(self) -> bool:
         return any(reason.kind in DOUBTS for reason in self.reasons)
 
@@ -149,19 +186,24 @@ def candidates(customer: CustomerFacts, accounts: Iterable[AccountFacts]) -> lis
         Candidate(one.id, one.name, tuple(_reasons(customer, one, names[one.id], is_elsewhere=is_elsewhere)))
         for one in known
     ]
-    kept = [one for one in weighed if one.score > 0]
+    kept = [one for one in weighed if one.score > 0 or one.in_favour >= WORTH_A_LOOK]
     ranked = sorted(kept, key=lambda one: (-one.total, _tie_breakers(facts[one.account_id]), one.name, one.account_id))
     return _with_hints(ranked, facts)
 
 
 def sure(found: Sequence[Candidate], *, threshold: int) -> Candidate | None:
-    """Return the candidate that needs no person: at the threshold, told by more than one fact, alone, without doubt."""
-    best = acceptable(found, threshold=threshold)
+    """Return the candidate that needs no person: at the threshold, told by more than points, alone, without doubt."""
+    best = _lone(found, threshold=threshold)
     return best if best is not None and best.score >= threshold and _is_told(best) else None
 
 
 def acceptable(found: Sequence[Candidate], *, threshold: int) -> Candidate | None:
-    """Return the candidate that may be taken with many others: no rival is near it, and nothing casts doubt on it."""
+    """Return the candidate that a person may take with many others: alone, without doubt, and not of another name."""
+    best = _lone(found, threshold=threshold)
+    return best if best is not None and (_is_told(best) or not best.weight_of("unlike_name")) else None
+
+
+def _lone(found: Sequence[Candidate], *, threshold: int) -> Candidate | None:
     if not found or found[0].has_doubt or rivals(found, threshold=threshold):
         return None
     return found[0]
@@ -185,11 +227,19 @@ def read(said: Mapping[str, Any]) -> Candidate:
 
 
 def _is_told(candidate: Candidate) -> bool:
-    """A Contact's e-mail tells who it is; else a domain of its own together with the name."""
-    if candidate.weight_of("contact_email") >= FULL_EMAIL:
+    """Say whether the facts tell who it is, whatever their points: each of these a person would take without a doubt.
+
+    A Contact's e-mail; a customer with the same e-mail and name whom a person matched there; the company's own domain
+    together with the name; its own domain that is the Account's whole name, where the customer's cannot be compared;
+    the name together with telephone and postcode.
+    """
+    of = candidate.weight_of
+    if of("contact_email") >= FULL_EMAIL or of("same_mailbox") or of("same_email"):
         return True
-    has_domain = candidate.weight_of("website_domain") or candidate.weight_of("contact_domain")
-    return bool(has_domain) and candidate.weight_of("company_name") >= SURE_NAME
+    is_named = of("company_name") >= SURE_NAME
+    if of("website_domain") or of("contact_domain"):
+        return is_named or bool(of("domain_name"))
+    return is_named and bool(of("phone")) and bool(of("postal_code"))
 
 
 # ---- what speaks for it, and what against ----
@@ -198,54 +248,95 @@ def _is_told(candidate: Candidate) -> bool:
 def _reasons(
     customer: CustomerFacts, account: AccountFacts, named: Agreement, *, is_elsewhere: bool
 ) -> Iterable[Reason]:
+    chosen = [one for one in account.chosen_names if agreement(one, customer.name) in _ALIKE]
     yield from _by_address(customer, account)
-    yield from _by_name(customer, account, named)
+    if chosen:
+        yield evidence("same_email", f"A person matched {chosen[0]}, with the same e-mail, to it")
+    yield from _by_name(customer, account, named, is_chosen=bool(chosen))
     yield from _by_place(customer, account)
     yield from _by_others(customer, account)
-    if account.has_contact and is_elsewhere and named not in (Agreement.SAME, Agreement.SPELLING):
+    if account.has_contact and is_elsewhere and named not in _ALIKE:
         yield evidence("name_elsewhere", f"Another Account bears the name {customer.name}")
 
 
+_ALIKE: Final = (Agreement.SAME, Agreement.ORDER, Agreement.SPELLING)
+
+
 def _by_address(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
+    has_contact = account.has_contact or account.has_mailbox
     if account.has_contact:
         weight = EMAIL_AT_BLOCKED if customer.has_blocked_mail else FULL_EMAIL
         yield evidence("contact_email", f"A Contact of the Account has the e-mail {customer.email}", weight)
+    elif account.has_mailbox and not customer.has_blocked_mail:
+        yield evidence("same_mailbox", f"A Contact of the Account has the same mailbox as {customer.email}")
     if not customer.domain:
         return
     if account.domain == customer.domain:
-        weight = DOMAIN_BESIDE_EMAIL if account.has_contact else WEIGHTS["website_domain"]
+        weight = DOMAIN_BESIDE_EMAIL if has_contact else WEIGHTS["website_domain"]
         yield evidence("website_domain", f"The e-mail's domain {customer.domain} is the Account's website", weight)
-    elif account.has_contact:
+        yield from _by_name_of_domain(customer, account)
+    elif has_contact:
         return
     elif account.contacts_at_domain:
-        count = "A Contact has" if account.contacts_at_domain == 1 else f"{account.contacts_at_domain} Contacts have"
-        yield evidence("contact_domain", f"{count} an address at {customer.domain}")
-    elif account.domain and _label(account.domain) != _label(customer.domain):
+        is_one = account.contacts_at_domain == 1
+        count = "A Contact has" if is_one else f"{account.contacts_at_domain} Contacts have"
+        weight = ONE_CONTACT if is_one and not is_named_by(account.name, customer.domain) else WEIGHTS["contact_domain"]
+        yield evidence("contact_domain", f"{count} an address at {customer.domain}", weight)
+    elif account.domain and not _is_like(customer, account.domain):
         yield evidence("other_website", f"The website is {account.domain}, the e-mail's domain {customer.domain}")
 
 
-def _label(domain: str) -> str:
-    return domain.partition(".")[0]
+def _by_name_of_domain(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
+    """Where the customer's name cannot be compared, what the domain itself says of the name."""
+    if customer.is_tagged or is_readable(customer.name, account.name) or not is_called_as(account.name, account.domain):
+        return
+    if not customer.name:
+        yield evidence("domain_name", f"The customer gives no name, and the Account is called as {customer.domain}")
+    elif agreement(customer.name, account.name) is Agreement.OPEN:
+        text = f"The name is in other letters, and the Account is called as {customer.domain}"
+        yield evidence("domain_name", text, UNREADABLE)
 
 
-def _by_name(customer: CustomerFacts, account: AccountFacts, named: Agreement) -> Iterable[Reason]:
+def _is_like(customer: CustomerFacts, website: str) -> bool:
+    """Say whether a website may be the customer's though its e-mail is elsewhere: both are named alike."""
+    mine, theirs = sorted((domain_label(customer.domain), domain_label(website)), key=len)
+    return mine == theirs or (len(mine) >= 5 and theirs.startswith(mine)) or is_named_by(customer.name, website)
+
+
+def _by_name(customer: CustomerFacts, account: AccountFacts, named: Agreement, *, is_chosen: bool) -> Iterable[Reason]:
     both = f"{customer.name} and {account.name}"
+    if is_for_another(customer.name):
+        yield evidence("for_another", f"The name says that somebody acts for somebody else: {customer.name}")
     if named in NAME_POINTS:
-        yield evidence("company_name", f"{_AGREE[named]}: {both}", NAME_POINTS[named])
+        yield _of_name(customer, account, named, both)
         forms = {legal_form(customer.name), legal_form(account.name)} - {"", "co"}
-        if len(forms) > 1 and named is not Agreement.PARTLY:
+        if len(forms) > 1 and named is not Agreement.PARTLY and is_readable(customer.name, account.name):
             yield evidence("other_legal_form", f"The legal forms differ: {both}")
+    elif is_chosen:
+        return
     elif named is Agreement.APART and not _is_a_persons(customer):
         yield evidence("other_part", f"Each name has a word that the other lacks: {both}")
     elif named is Agreement.UNLIKE and not is_named_by(customer.name, account.domain):
-        kind = "other_name" if _is_a_companys(customer) else "unlike_name"
+        kind = "other_name" if _is_a_companys(customer) or _is_outside(customer, account) else "unlike_name"
         yield evidence(kind, f"The names have nothing in common: {both}")
+
+
+def _of_name(customer: CustomerFacts, account: AccountFacts, named: Agreement, both: str) -> Reason:
+    weight, text = NAME_POINTS[named], _AGREE[named]
+    if account.domain and account.domain == customer.domain:
+        if named is Agreement.SPELLING and is_slip_by_domain(customer.name, account.name, account.domain):
+            weight, text = SETTLED, f"{text}, and {account.domain} is spelt as one of them"
+        if named is Agreement.INITIALS and is_short_by_domain(customer.name, account.name, account.domain):
+            weight, text = SETTLED, f"{text}, and {account.domain} begins with them"
+    return evidence("company_name", f"{text}: {both}", weight)
 
 
 _AGREE: Final = {
     Agreement.SAME: "The names agree",
+    Agreement.ORDER: "The names have the same words in another order",
     Agreement.SPELLING: "The names differ by their spelling alone",
     Agreement.GROUP: "The names agree but for a word such as Group or Holding",
+    Agreement.INITIALS: "One name is the other's initials",
     Agreement.PARTLY: "One name is part of the other",
 }
 
@@ -260,14 +351,30 @@ def _is_a_companys(customer: CustomerFacts) -> bool:
     return bool(legal_form(customer.name)) and not _is_a_persons(customer)
 
 
+def _is_outside(customer: CustomerFacts, account: AccountFacts) -> bool:
+    """Say whether a Contact's e-mail may be that of somebody who works for others too, such as a bookkeeper.
+
+    It is not at the Account's own domain; or its tag may stand for a client, as the name is nobody's of that mailbox.
+    """
+    if not (account.has_contact or account.has_mailbox):
+        return False
+    is_a_persons = _is_a_persons(customer)
+    is_own = bool(customer.domain) and (account.domain == customer.domain or is_named_by(account.name, customer.domain))
+    return (not is_own and (bool(account.domain) or not is_a_persons)) or (account.has_mailbox and not is_a_persons)
+
+
 def _is_a_persons(customer: CustomerFacts) -> bool:
-    """Say whether the customer is called as its mailbox is: Ana Duarte at ana.duarte@ or aduarte@."""
-    words = [word for one in taken_apart(customer.name) for word in one.words if len(word) >= 3]
-    return bool(words) and any(word in _mailbox(customer) for word in words)
+    """Say whether the customer is called as its mailbox is: Ana Duarte at ana.duarte@, aduarte@ or ad@."""
+    words = [word for one in taken_apart(customer.name) for word in one.words]
+    mailbox = _mailbox(customer)
+    return any(word in mailbox for word in words if len(word) >= 3) or (
+        len(words) > 1 and mailbox == "".join(word[0] for word in words)
+    )
 
 
 def _mailbox(customer: CustomerFacts) -> str:
-    return "".join(letter for letter in customer.email.partition("@")[0] if letter.isalpha())
+    local = customer.email.partition("@")[0].partition("+")[0]
+    return "".join(letter for letter in local if letter.isalpha())
 
 
 def _by_place(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
@@ -293,7 +400,7 @@ def _by_others(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reaso
         yield evidence("same_family", f"{_others(account.customers_in_family, at)} matched to Accounts of its parent")
     if account.customers_elsewhere:
         yield evidence("other_customers", f"{_others(account.customers_elsewhere, at)} matched to another Account")
-    if account.has_contact and not account.is_chosen:
+    if account.has_contact and not account.chosen_names:
         named = [one for one in customer.other_names if agreement(one, customer.name) is Agreement.UNLIKE]
         if named:
             yield evidence(

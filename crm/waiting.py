@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from django.db.models import Case, F, Q, Value, When
 
 from billing import selectors as billing
-from crm.company_names import name_key, name_start
-from crm.domains import address_key, company_domain
+from crm.company_names import name_key, name_start, searched_keys
+from crm.domains import address_key, company_domain, other_writings
 from crm.models import Account, Contact, Match, Unmatched, WaitingKey
 from crm.places import phone_key
 
@@ -91,7 +91,10 @@ def put_off_failed(customer_pks: Collection[int], *, now: datetime) -> None:
 def of_customer(customer: billing.CustomerRow, candidates: Iterable[str] = ()) -> Iterator[str]:
     """Yield what an Account or a Contact must share with a customer to concern it."""
     yield from _of_email(address_key(customer.email))
-    yield from _of_start(name_start(name_key(customer.name)))
+    for other in other_writings(customer.email):
+        yield from _of_email(other)
+    for key in (*searched_keys(customer.name), _spelt_by(company_domain(customer.email))):
+        yield from _of_start(name_start(key))
     yield from _of_phone(phone_key(customer.phone, customer.country))
     named = str(customer.metadata.get(METADATA_KEY) or "").strip()
     if named:
@@ -124,6 +127,10 @@ def _of_email(email: str) -> Iterator[str]:
     domain = company_domain(email)
     if domain:
         yield f"domain:{domain}"
+
+
+def _spelt_by(domain: str) -> str:
+    return name_key(domain.partition(".")[0].replace("-", " "))
 
 
 def _of_start(letters: str) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from billing import selectors as billing
 from crm import accounts, scoring
-from crm.domains import address_key, blocked_domains
+from crm.domains import address_key, blocked_domains, other_writings
 from crm.ids import ACCOUNT, MalformedId, long_id
 from crm.matching.gathering import MERGES_FOLLOWED as MERGES_FOLLOWED
 from crm.matching.gathering import Gathered, contacts_by_email, gather
@@ -20,6 +21,9 @@ from crm.waiting import METADATA_KEY as METADATA_KEY
 
 NOT_READ = "account_not_read"  # the mirror lacks the Account that a customer names; Salesforce is asked next
 SHOWN = 5
+NOT_GIVEN = frozenset(
+    ["", *"0 false na nan nil no none notset null pending tba tbc tbd test todo undefined unknown x xxx".split()]
+)
 # What the Contacts say that leaves the choice open: the rest of the evidence may settle it.
 OPEN = frozenset({"", "no_email", "no_contact"})
 
@@ -45,7 +49,7 @@ def decide(
     if org is None:
         return {pk: Decision(None, reason="no_org") for pk in customers}
     emails = {pk: address_key(customer.email) for pk, customer in customers.items()}
-    contacts = contacts_by_email({email for email in emails.values() if email})
+    contacts = contacts_by_email({one for email in emails.values() for one in (email, *other_writings(email)) if one})
     named = {pk: named_id(customer.metadata) for pk, customer in customers.items()}
     on_contacts = {account_id for found in contacts.values() for account_id in found if account_id}
     mirrored = accounts_by_id({found for found, _ in named.values() if found} | on_contacts)
@@ -74,9 +78,12 @@ def with_taken(decision: Decision) -> tuple[Candidate, ...]:
 
 
 def named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
-    """Return the Account id of a customer's metadata and, where it is none, what stands there instead."""
+    """Return the Account id of a customer's metadata and, where it is none, what stands there instead.
+
+    Words such as n/a or null say that nobody gave one.
+    """
     text = str(metadata.get(METADATA_KEY) or "").strip()
-    if not text:
+    if re.sub(r"[\W_]+", "", text).casefold() in NOT_GIVEN:
         return "", ""
     try:
         return long_id(text, prefix=ACCOUNT), text
@@ -136,7 +143,8 @@ def _by_evidence(gathered: Gathered, by_id: Decision | None, by_contact: str, or
         return Decision(None, reason=by_contact, candidates=shown)
     sure = scoring.sure(found, threshold=org.match_threshold)
     if sure is not None:
-        how = "email" if sure.weight_of("contact_email") else "evidence"
+        is_by_email = sure.weight_of("contact_email") or sure.weight_of("same_mailbox")
+        how = "email" if is_by_email else "evidence"
         account = gathered.mirrored[sure.account_id]
         return Decision(account, how=how, evidence=sure.reasons, candidates=shown)
     return Decision(None, reason=_why_not(found, by_contact, threshold=org.match_threshold), candidates=shown)

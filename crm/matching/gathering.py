@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from django.db.models import Count, Q
 from rapidfuzz import fuzz, process
 
 from billing import selectors as billing
-from crm.company_names import name_keys, name_start
-from crm.domains import address_key, company_domain, is_blocked, is_free, registrable
+from crm.company_names import name_key, name_start, says_nothing, searched_keys, started_keys
+from crm.domains import address_key, company_domain, is_blocked, is_free, is_tagged, other_writings, registrable
 from crm.models import Account, Contact, Match
 from crm.places import country_code, phone_key
 from crm.scoring import AccountFacts, CustomerFacts
@@ -74,13 +75,22 @@ def gather(
 
     `contacts` and `mirrored` are those of the customers' e-mails, as contacts_by_email and accounts_by_id return them.
     """
-    facts = _customer_facts(customers, blocked)
+    namesakes = _namesakes(customers)
+    facts = {pk: _customer(pk, row, namesakes, blocked) for pk, row in customers.items()}
+    beside = _accounts_of({other for found in namesakes.values() for other in found})
     at_domains = _contacts_at({one.domain for one in facts.values() if one.domain})
     found = _found_by_keys(facts)
     ids: dict[int, set[str]] = {}
     for pk, customer in facts.items():
-        by_contact = {found_one for one in contacts.get(customer.email, ()) if (found_one := _living_id(one, mirrored))}
-        ids[pk] = by_contact | set(_most(at_domains.get(customer.domain, {}))) | found[pk]
+        on = {one for email in (customer.email, *other_writings(customer.email)) for one in contacts.get(email, ())}
+        by_contact = {found_one for one in on if (found_one := _living_id(one, mirrored))}
+        others = (beside[other] for other in namesakes.get(customer.email, {}) if other != pk and other in beside)
+        ids[pk] = (
+            by_contact
+            | set(islice(dict.fromkeys(others), MOST))
+            | set(_most(at_domains.get(customer.domain, {})))
+            | found[pk]
+        )
     known = {**mirrored, **accounts_by_id(set().union(*ids.values()) - mirrored.keys())}
     matched = _matched(known)
     return {
@@ -94,12 +104,19 @@ def gather(
 # ---- customers ----
 
 
-def _customer_facts(customers: Mapping[int, billing.CustomerRow], blocked: Collection[str]) -> dict[int, CustomerFacts]:
+def _namesakes(customers: Mapping[int, billing.CustomerRow]) -> dict[str, dict[int, str]]:
+    """Return the names of all customers that have the e-mail of one of these, by e-mail and key."""
     said = {one.email for one in customers.values() if address_key(one.email)}
     namesakes: dict[str, dict[int, str]] = defaultdict(dict)
     for email, names in billing.names_by_email(said | {address_key(email) for email in said}).items():
         namesakes[address_key(email)] |= names
-    return {pk: _customer(pk, row, namesakes, blocked) for pk, row in customers.items()}
+    return namesakes
+
+
+def _accounts_of(customer_pks: Collection[int]) -> dict[int, str]:
+    """Return the ids of the Accounts that customers are matched to."""
+    rows = Match.objects.filter(customer_id__in=customer_pks, undone_at__isnull=True)
+    return dict(rows.values_list("customer_id", "account__salesforce_id"))
 
 
 def _customer(
@@ -108,7 +125,7 @@ def _customer(
     email = address_key(row.email)
     others = {name for other, name in namesakes.get(email, {}).items() if other != pk}
     return CustomerFacts(
-        name="" if address_key(row.name) else row.name,  # some are named by their address
+        name="" if address_key(row.name) or says_nothing(row.name) else row.name,  # some are named by their address
         email=email,
         domain=company_domain(email, blocked=blocked),
         phone=phone_key(row.phone, row.country),
@@ -116,6 +133,7 @@ def _customer(
         postal_code=row.postal_code,
         has_free_mail=is_free(email),
         has_blocked_mail=is_blocked(email, blocked),
+        is_tagged=is_tagged(email),
         other_names=tuple(sorted(others)),
     )
 
@@ -125,37 +143,48 @@ def _customer(
 
 def _found_by_keys(facts: Mapping[int, CustomerFacts]) -> dict[int, set[str]]:
     """Return for each customer the ids of Accounts with its domain, its phone, its name or one that is spelt alike."""
-    names = {pk: name_keys(customer.name) for pk, customer in facts.items()}
+    names = {pk: (searched_keys(one.name), _begun(one)) for pk, one in facts.items()}
     domains = {customer.domain for customer in facts.values()} - {""}
     phones = {customer.phone for customer in facts.values()} - {""}
-    keys = {key for found in names.values() for key in found}
     wanted = (
         Q(domain__in=domains)
         | Q(phone_key__in=phones)
-        | Q(name_key__in=keys)
-        | Q(name_start__in={name_start(key) for key in keys})
+        | Q(name_key__in={key for found, begun in names.values() for key in (*found, *begun)})
+        | Q(name_start__in={name_start(key) for _, begun in names.values() for key in begun})
     )
     columns = ("salesforce_id", "domain", "phone_key", "name_key", "name_start")
     by: dict[str, dict[str, dict[str, str]]] = {column: defaultdict(dict) for column in columns[1:]}
     for account_id, *values in Account.objects.filter(wanted, is_deleted=False).values_list(*columns):
         for column, value in zip(columns[1:], values, strict=True):
             by[column][value][account_id] = values[2]
-    return {pk: set(_by_keys(customer, names[pk], by)) for pk, customer in facts.items()}
+    return {pk: set(_by_keys(customer, *names[pk], by)) for pk, customer in facts.items()}
+
+
+def _begun(customer: CustomerFacts) -> tuple[str, ...]:
+    """Return the keys of names that an Account's may begin like: the customer's own, and the one its domain spells."""
+    by_domain = name_key(customer.domain.partition(".")[0].replace("-", " ")) if customer.domain else ""
+    return tuple(dict.fromkeys(key for key in (*started_keys(customer.name), by_domain) if key))
 
 
 def _by_keys(
-    customer: CustomerFacts, names: Sequence[str], by: Mapping[str, Mapping[str, Mapping[str, str]]]
+    customer: CustomerFacts,
+    names: Sequence[str],
+    begun: Sequence[str],
+    by: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> Iterator[str]:
     name = names[0] if names else ""
     if customer.domain:
         yield from _likest(name, by["domain"].get(customer.domain, {}))
     if customer.phone:
         yield from _likest(name, by["phone_key"].get(customer.phone, {}))
-    for key in names:
+    for key in (*names, *begun):
         yield from sorted(by["name_key"].get(key, {}))[:MOST]
+    for key in begun:
         alike = by["name_start"].get(name_start(key), {})
         for _, _, account_id in process.extract(key, alike, scorer=fuzz.ratio, score_cutoff=LIKE, limit=LIKEST):
             yield account_id
+        goes_on = (one for one, other in alike.items() if other.startswith(f"{key} ") or key.startswith(f"{other} "))
+        yield from islice(goes_on, LIKEST)
 
 
 def _likest(name: str, found: Mapping[str, str]) -> Iterable[str]:
@@ -183,8 +212,9 @@ def _most(counts: Mapping[str, int]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Matched:
-    """A customer that stands on an Account, by its e-mail and that one's domain, and whether a person said so."""
+    """A customer that stands on an Account: its name, e-mail and that one's domain, and whether a person said so."""
 
+    name: str
     email: str
     domain: str
     is_chosen: bool
@@ -195,9 +225,10 @@ def _matched(known: Mapping[str, Account]) -> dict[str, list[_Matched]]:
     ids = known.keys() | {one.parent_id for one in known.values() if one.parent_id}
     rows = Match.objects.filter(undone_at__isnull=True, account__salesforce_id__in=ids)
     found: dict[str, list[_Matched]] = {}
-    for account_id, said, how in rows.values_list("account__salesforce_id", "customer__email", "how"):
+    columns = ("account__salesforce_id", "customer__name", "customer__email", "how")
+    for account_id, name, said, how in rows.values_list(*columns):
         email = address_key(said)
-        one = _Matched(email, registrable(email.rpartition("@")[2]), how == "person")
+        one = _Matched(name, email, registrable(email.rpartition("@")[2]), how == "person")
         found.setdefault(account_id, []).append(one)
     return found
 
@@ -211,7 +242,10 @@ def _seen_from(
     matched: Mapping[str, Sequence[_Matched]],
     blocked: Collection[str],
 ) -> Iterator[AccountFacts]:
-    with_contact = {_living_id(one, known) for one in contacts.get(customer.email, ())}
+    with_contact, with_mailbox = (
+        {_living_id(one, known) for email in emails for one in contacts.get(email, ())}
+        for emails in ((customer.email,), other_writings(customer.email))
+    )
     accounts = {one.salesforce_id: one for account_id in ids if (one := living(account_id, known))}
     counts: Counter[str] = Counter()
     for account_id, number in at_domains.get(customer.domain, {}).items():
@@ -226,11 +260,14 @@ def _seen_from(
         yield replace(
             facts,
             has_contact=account_id in with_contact,
+            has_mailbox=account_id in with_mailbox,
             contacts_at_domain=counts[account_id],
             customers_at_domain=beside[account_id],
             customers_in_family=family,
             customers_elsewhere=others - family,
-            is_chosen=any(one.is_chosen and one.email == customer.email for one in matched.get(account_id, ())),
+            chosen_names=tuple(
+                sorted(one.name for one in matched.get(account_id, ()) if one.is_chosen and one.email == customer.email)
+            ),
         )
 
 

@@ -104,16 +104,23 @@ def test_the_threshold_is_set_on_one_half_and_holds_on_the_other(outcomes):
         assert sum(one.is_found(DEFAULT) for one in sure) >= 0.8 * len(sure)
 
 
-def test_fresh_pairs_written_without_knowing_the_rules():
+def test_pairs_written_without_knowing_the_rules():
     found = outcomes_of(cases(FRESH))
 
     print(f"\nfresh at {DEFAULT}: {told(found, DEFAULT)}")
     print_faults(found)
     assert len(found) >= 110
     assert sum(one.case.is_lookalike for one in found) >= 50
-    # What they came to when they were first tried: rules may only do better. The aim is none wrong and 80 % found.
-    assert sum(one.is_wrong(DEFAULT) for one in found) <= 1
-    assert sum(one.is_found(DEFAULT) for one in found if one.case.is_sure) >= 21
+    # At the first try one was wrong and 21 of the sure ones were found. Who wrote the rules since has seen them: they
+    # hold what was reached, and measure nothing any more (docs/decisions/0014).
+    assert [one.case.customer.name for one in found if one.is_wrong(DEFAULT)] == []
+    sure = [one for one in found if one.case.is_sure]
+    assert sum(one.is_found(DEFAULT) for one in sure) >= 0.9 * len(sure)
+    listed = [one for one in found if one.case.customer.said.keys().isdisjoint({"id", "id15"}) and one.right]
+    assert (
+        sum(bool(one.right & {seen.account_id for seen in one.decision.candidates}) for one in listed)
+        >= len(listed) - 1
+    )
 
 
 def report(halves: list[list[Outcome]], safe: int) -> None:

@@ -132,11 +132,18 @@ def test_a_merged_account_is_followed(scenario, salesforce, acme):
 
 
 def test_a_website_or_a_name_is_a_hint_and_no_more(scenario, acme):
-    story = scenario.customer("ACME", email="billing@acme.com")
+    by_website = scenario.customer("Zebra", email="zoe@acme.com")
+    by_name = scenario.customer("ACME", email="billing@acme.example")
 
-    (candidate,) = Unmatched.objects.get().candidates
-    assert account_of(story) is None
-    assert (candidate["account_id"], candidate["score"]) == (acme, 80)
+    for story, score in ((by_website, 40), (by_name, 40)):
+        (candidate,) = Unmatched.objects.get(customer=pk_of(story)).candidates
+        assert account_of(story) is None
+        assert (candidate["account_id"], candidate["score"]) == (acme, score)
+
+
+def test_the_website_and_the_name_together_are_enough(scenario, acme):
+    assert account_of(scenario.customer("ACME", email="billing@acme.com")) == acme
+    assert Match.objects.get().how == "evidence"
 
 
 def test_free_mail_is_no_hint(scenario, salesforce, shadow):

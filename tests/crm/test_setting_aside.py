@@ -114,7 +114,7 @@ def test_who_waits_for_something_comes_back_with_an_account_that_may_be_it(zebra
     reads(salesforce)
     assert waiting() == []
 
-    salesforce.add_account(Name="Zebra", Website="zebra.io")
+    salesforce.add_account(Name="Zebra Labs", Website="zebra.io")
     reads(salesforce)
 
     (row,) = rows(UnmatchedList.WAITING)
@@ -194,7 +194,7 @@ def test_a_customer_cannot_be_like_itself_or_one_without_an_account(zebra, scena
 @pytest.fixture
 def herd(scenario, salesforce, live):
     """Three customers: one candidate alone, two near each other, none."""
-    alone = salesforce.add_account(Name="Alone", Website="alone.io")
+    alone = salesforce.add_account(Name="Alone Group", Website="alone.io")
     for name in ("Twin A", "Twin B"):
         salesforce.add_account(Name=name, Website="twin.io")
     reads(salesforce)

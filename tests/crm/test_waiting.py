@@ -50,7 +50,7 @@ def poll(minutes: int) -> int:
 
 
 def test_one_changed_contact_has_one_customer_tried(crowd, salesforce, tried):
-    salesforce.add_contact(AccountId=salesforce.add_account(Name="Something Else"), Email="ANA@c7.example")
+    salesforce.add_contact(AccountId=salesforce.add_account(Name="HHHHH"), Email="ANA@c7.example")
 
     assert poll(6) == 1
 
@@ -78,7 +78,7 @@ def test_news_of_nobody_has_nobody_tried(crowd, salesforce, tried):
 
 
 def test_a_rival_that_goes_away_has_the_customer_tried(scenario, salesforce, shadow, tried):
-    ids = [salesforce.add_account(Name=name) for name in ("One", "Two")]
+    ids = [salesforce.add_account(Name=name) for name in ("Acme One", "Acme Two")]
     contacts = [salesforce.add_contact(AccountId=one, Email="ana@acme.example") for one in ids]
     reads(salesforce)
     scenario.customer("Acme", email="ana@acme.example")
@@ -123,11 +123,11 @@ def test_one_that_fails_delays_only_itself(crowd, salesforce, monkeypatch):
 
 
 def test_the_keys_of_who_is_matched_go(crowd, salesforce):
-    salesforce.add_contact(AccountId=salesforce.add_account(Name="Else"), Email="ana@c7.example")
+    salesforce.add_contact(AccountId=salesforce.add_account(Name="HHHHH"), Email="ana@c7.example")
     poll(6)
 
     assert not WaitingKey.objects.exclude(unmatched__in=Unmatched.objects.all()).exists()
-    assert Account.objects.get(name="Else").matches.count() == 1
+    assert Account.objects.get(name="HHHHH").matches.count() == 1
 
 
 # ---- alerts ----
