@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -13,8 +15,10 @@ from crm import connections, matching, outbox
 from crm.channels.salesforce import oauth
 from crm.ids import long_id
 from crm.models import Account, Match, SalesforceOrg, SyncRecord
+from dashboard.roles import Role
 from tests.crm.conftest import login
 from tests.crm.test_outbox import ACCOUNT, Scripted
+from tests.dashboard.people import api, person
 
 
 def at_once(*jobs: Callable[[], object]) -> None:
@@ -99,6 +103,38 @@ def test_two_people_at_once_do_not_both_win(committed):
         Account.objects.all().delete()
         customer.delete()
         source.delete()
+
+
+def test_two_programs_that_match_one_customer_at_once_are_told_apart(committed):
+    """Each acts by its own token, over the API, for another Account: the second hears who was first, and with which."""
+    org = SalesforceOrg.objects.create(instance_url="https://acme.invalid", is_demo=True)
+    ids = {name: long_id(f"0015g00000{name:A<5}") for name in ("ana", "ben")}
+    for account_id in ids.values():
+        Account.objects.create(org=org, salesforce_id=account_id, name=account_id)
+    source = StripeSource.objects.create(slug="race", label="Race")
+    wanted = [Customer.objects.create(source=source, stripe_id=f"cus_race{number}").stripe_id for number in range(8)]
+    clients = {name: api(Role.REVOPS, user=person(Role.REVOPS, name)) for name in ids}
+    answers: dict[tuple[str, str], Any] = {}
+    gate = threading.Barrier(len(ids))
+
+    def matches(name: str) -> None:
+        for customer in wanted:
+            gate.wait(30)
+            asked = {"source": "race", "customer": customer, "account_id": ids[name]}
+            answers[customer, name] = clients[name].post("/api/v1/matches", asked, content_type="application/json")
+
+    at_once(*[partial(matches, name) for name in ids])
+
+    for customer in wanted:
+        first, second = sorted(ids, key=lambda name: answers[customer, name].status_code)
+        won, lost = answers[customer, first], answers[customer, second]
+        assert (won.status_code, lost.status_code) == (201, 409), lost.content
+        error = lost.json()["error"]
+        assert (error["code"], error["matched_by"], error["account_id"]) == ("already_matched", first, ids[first])
+        assert error["matched_at"] == won.json()["matched_at"] and first in error["message"]
+        standing = Match.objects.get(customer__stripe_id=customer)
+        assert (standing.pk, standing.matched_by) == (won.json()["id"], first)
+        assert standing.account.salesforce_id == ids[first]
 
 
 def test_eight_workers_make_one_renewal(salesforce, committed):

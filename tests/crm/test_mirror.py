@@ -297,7 +297,7 @@ def test_five_thousand_customers_cost_no_call(anew, salesforce):
     made = Customer.objects.bulk_create(
         [
             Customer(
-                source=scenario.source, stripe_id=f"cus_{number}", name=f"N{number}", email=f"ana@c{number}.example"
+                source=scenario.source, stripe_id=f"cus_{number}", name=f"Ana {number}", email=f"ana@c{number}.example"
             )
             for number in range(5000)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +12,11 @@ from auditlog.models import LogEntry
 
 from billing.models import Customer
 from config import pipeline
-from crm import matching, outbox, rules
+from crm import matching, outbox, rules, selectors
 from crm.models import Match, Message, OpportunityChoice, SalesforceOrg, SyncRecord
+from mrr import selectors as mrr
+from mrr.cohorts import Measure
+from mrr.waterfalls import Level, Options, View
 from tests.crm.conftest import reads
 from tests.crm.test_payments import pays
 
@@ -120,6 +123,39 @@ def test_undone_after_30_days_salesforce_is_as_before(scenario, salesforce, cloc
     assert set(states.values_list("state", "error_code", "takes_back", "confirmed", "salesforce_id")) == {
         ("held", "unmatched", False, 0, "")
     }
+
+
+def figures(day: date) -> dict[str, Any]:
+    """What a CFO reads of all customers on a day: cohorts, and movements by Account, with what each Account holds."""
+    accounts = selectors.account_ids(list(Customer.objects.values_list("pk", flat=True)))
+    first, month = date(2026, 1, 1), day.replace(day=1)
+    by_account = Options(view=View.NETTED, level=Level.ACCOUNT)
+    return {
+        "cohorts": [mrr.cohorts(measure, today=day, currency="usd", first=first) for measure in Measure],
+        "by customer": mrr.waterfall(month, month, today=day, currency="usd"),
+        "by Account": mrr.waterfall(month, month, today=day, options=by_account, currency="usd", accounts=accounts),
+        "Accounts": accounts,
+    }
+
+
+def test_undone_after_30_days_cohorts_and_what_is_read_by_account_are_as_before(scenario, clock, account, zebra):
+    before = figures(START.date())
+
+    matched(scenario, zebra, account)
+    goes_on(scenario, clock, days=30)
+
+    between = figures(START.date())
+    assert (between["cohorts"], between["by customer"]) == (before["cohorts"], before["by customer"])
+    added = [(one["by Account"].minor["new"], one["by Account"].minor["expansion"]) for one in (before, between)]
+    assert added == [
+        (50_00, 0),
+        (0, 50_00),
+    ]  # the Account paid before: an upsell
+    assert set(between["Accounts"].values()) == {account} and len(between["Accounts"]) == 2
+
+    undone(scenario, zebra)
+
+    assert figures(START.date()) == before
 
 
 def test_matched_again_all_stands_on_the_right_account(scenario, salesforce, account, zebra):

@@ -19,6 +19,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import Customer, StripeEvent
+from crm.domains import company_domain
 from crm.models import Account, Contact, CustomerRisk, SalesforceOrg, SyncRecord
 from dashboard.models import SetupCode
 from dashboard.roles import Ability, Role
@@ -40,13 +41,9 @@ class World(Scenario):
         self.is_held = True
         self.org = SalesforceOrg.objects.create(instance_url="https://acme.my.salesforce.com", is_demo=True)
         self.account = self._account("001000000000001AAA", "Acme Rockets Inc", "acme-rockets.example")
-        self.other = self._account("001000000000002AAA", "Beta Bakery Ltd", "beta-bakery.example")
-        Contact.objects.create(
-            org=self.org,
-            salesforce_id="003000000000001AAA",
-            account_id=self.account.salesforce_id,
-            email="pay@acme-rockets.example",
-        )
+        self.other = self._account("001000000000002AAA", "Beta Bakery Ltd", "")
+        self._contact("003000000000001AAA", self.account, "pay@acme-rockets.example")
+        self._contact("003000000000002AAA", self.other, "tea@beta-bakery.example")  # its domain and name: not sure
         self.acme = self.customer("Acme Rockets", on="2026-01-10", email="pay@acme-rockets.example")
         self.acme.subscribes("Team", monthly="30.00", on="2026-01-10")
         self.acme.moves_to("Business", monthly="50.00", on="2026-02-01")
@@ -62,6 +59,15 @@ class World(Scenario):
         self.back.cancels(on="2026-02-15")
         self.back.subscribes("Team", monthly="15.00", on="2026-03-10")
         self.arrive_together()
+
+    def _contact(self, salesforce_id: str, account: Account, email: str) -> None:
+        Contact.objects.create(
+            org=self.org,
+            salesforce_id=salesforce_id,
+            account_id=account.salesforce_id,
+            email=email,
+            domain=company_domain(email),
+        )
 
     def _account(self, salesforce_id: str, name: str, domain: str) -> Account:
         return Account.objects.create(

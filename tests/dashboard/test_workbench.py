@@ -12,9 +12,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from crm import matching
+from crm import matching, scoring
 from crm.models import Match, SyncRecord, Unmatched
-from dashboard.pages.unmatched import compare
+from dashboard.pages.unmatched import compare, words
 from dashboard.roles import Role
 from tests.dashboard.people import person
 from tests.dashboard.test_pages import NOW, World, march, page_of, text_of, world
@@ -452,6 +452,10 @@ def test_how_matching_goes_is_read_after_the_page(client: Client, world: World, 
 
 
 # ---- many at once ----
+
+
+def test_each_kind_of_evidence_has_words() -> None:
+    assert set(scoring.WEIGHTS) - set(words.KINDS) == set()
 
 
 @pytest.fixture

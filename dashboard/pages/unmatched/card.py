@@ -190,7 +190,7 @@ def _candidates(
     for number, one in enumerate(found, start=1):
         account = accounts.get(one.account_id)
         name = one.name if sees else one.account_id
-        has_contact = any(said["kind"] == "contact_email" for said in one.reasons)
+        has_contact = any(said["kind"] in ("contact_email", "same_mailbox") for said in one.reasons)
         lines.append(
             CandidateLine(
                 value=one.value,

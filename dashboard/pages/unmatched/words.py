@@ -5,7 +5,10 @@ from __future__ import annotations
 KINDS = {
     "metadata_id": "Named in metadata",
     "contact_email": "Contact's e-mail equal",
+    "same_mailbox": "Contact's mailbox equal",
+    "same_email": "Same e-mail and name there",
     "website_domain": "Domain equal",
+    "domain_name": "Called as its domain",
     "contact_domain": "Contacts at its domain",
     "company_name": "Name agrees",
     "phone": "Phone equal",
@@ -20,6 +23,7 @@ KINDS = {
     "unlike_name": "Name differs",
     "other_name": "Another company's name",
     "other_part": "Another part of the company",
+    "for_another": "Acts for somebody else",
     "shared_email": "E-mail shared by several",
     "name_elsewhere": "Name fits another Account",
     "customer_type": "A customer there",

@@ -48,6 +48,6 @@ def _keep(rows: Any, keys_of: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("crm", "0025_read_everything_anew")]
+    dependencies = [("crm", "0026_summaries_of_a_period")]
 
     operations = [migrations.RunPython(work_out, migrations.RunPython.noop, elidable=True)]
