@@ -290,7 +290,8 @@ def _named(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _contracted(words: Sequence[str]) -> tuple[str, ...]:
-    return tuple(re.sub("(?<=[aou])e", "", word) if re.search("[aou]e", word) else word for word in words)
+    """Return words as they are where two letters stand for an umlaut: muhlbauer of muehlbauer."""
+    return tuple(re.sub("(?<![aeiou])([aou])e", r"\1", word) for word in words)
 
 
 # ---- how far two agree ----
@@ -347,8 +348,12 @@ def _across_scripts(one: CompanyName, other: CompanyName) -> Agreement:
 def _is_spelling(one: Sequence[str], other: Sequence[str]) -> bool:
     """The same words but for articles, their order, abbreviations and typing errors; numbers must be the same."""
     mine, theirs = _left_over(one, other), _left_over(other, one)
-    if len(mine) != len(theirs):  # a space more or less; a word more or less is no slip
-        return abs(len("".join(one)) - len("".join(other))) <= 1 and is_slip("".join(one), "".join(other))
+    if len(mine) != len(theirs):  # a space more or less; a word more or less is no slip: Capital I is not Capital
+        return (
+            bool(mine and theirs)
+            and abs(len("".join(one)) - len("".join(other))) <= 1
+            and is_slip("".join(one), "".join(other))
+        )
     is_shared = len(mine) < len(one)
     return all(
         is_slip(word, like) or (is_shared and is_cut(word, like)) for word, like in zip(mine, theirs, strict=True)

@@ -317,8 +317,18 @@ def _by_name(customer: CustomerFacts, account: AccountFacts, named: Agreement, *
     elif named is Agreement.APART and not _is_a_persons(customer):
         yield evidence("other_part", f"Each name has a word that the other lacks: {both}")
     elif named is Agreement.UNLIKE and not is_named_by(customer.name, account.domain):
-        kind = "other_name" if _is_a_companys(customer) or _is_outside(customer, account) else "unlike_name"
+        kind = "other_name" if _is_anothers(customer, account) else "unlike_name"
         yield evidence(kind, f"The names have nothing in common: {both}")
+
+
+def _is_anothers(customer: CustomerFacts, account: AccountFacts) -> bool:
+    """Say whether a name that is not the Account's must be another company's, and the address only looks after it.
+
+    A Contact at a domain that bears the customer's own name is the customer's own, whatever the Account is called.
+    """
+    if account.has_contact and is_named_by(customer.name, customer.domain):
+        return False
+    return _is_a_companys(customer) or _is_outside(customer, account)
 
 
 def _of_name(customer: CustomerFacts, account: AccountFacts, named: Agreement, both: str) -> Reason:
@@ -352,15 +362,14 @@ def _is_a_companys(customer: CustomerFacts) -> bool:
 
 
 def _is_outside(customer: CustomerFacts, account: AccountFacts) -> bool:
-    """Say whether a Contact's e-mail may be that of somebody who works for others too, such as a bookkeeper.
+    """Say whether a Contact's e-mail may be that of somebody who works for others: a bookkeeper, somebody at an agency.
 
-    It is not at the Account's own domain; or its tag may stand for a client, as the name is nobody's of that mailbox.
+    The customer is not called as the mailbox; or it is, and the address is not at the Account's own domain.
     """
     if not (account.has_contact or account.has_mailbox):
         return False
-    is_a_persons = _is_a_persons(customer)
     is_own = bool(customer.domain) and (account.domain == customer.domain or is_named_by(account.name, customer.domain))
-    return (not is_own and (bool(account.domain) or not is_a_persons)) or (account.has_mailbox and not is_a_persons)
+    return not _is_a_persons(customer) or (bool(account.domain) and not is_own)
 
 
 def _is_a_persons(customer: CustomerFacts) -> bool:

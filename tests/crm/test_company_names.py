@@ -6,7 +6,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crm.company_names import Agreement, agreement, is_named_by, legal_form, name_key, name_keys, name_start
+from crm.company_names import (
+    Agreement,
+    agreement,
+    is_for_another,
+    is_named_by,
+    is_slip_by_domain,
+    legal_form,
+    name_key,
+    name_keys,
+    name_start,
+    says_nothing,
+    searched_keys,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +38,13 @@ from crm.company_names import Agreement, agreement, is_named_by, legal_form, nam
         ("Harbour Pty. Ltd.", "Harbour"),
         ("Monday.com Ltd.", "Monday"),
         ("Ørsted A/S", "Orsted"),
+        ("7 Bridges Ferry Co.", "Seven Bridges Ferry Company"),
+        ("<b>Mosswood Toys</b>", "Mosswood Toys Inc."),
+        ("Hallam &amp; Reed", "Hallam & Reed LLP"),
+        ("Rocketfen ™", "🚀 Rocketfen B.V."),
+        ("Foxglove Print (EUR)", "Foxglove Print Ltd"),
+        ("Wren\u200bford", "Wrenford"),
+        ("Odowd Roofing; SELECT Id FROM Account--", "O'Dowd Roofing Ltd"),
     ],
 )
 def test_names_that_are_the_same(one, other):
@@ -70,6 +89,21 @@ def test_the_legal_form_under_all_its_spellings(name, form):
         ("University of Brinton", "University of Brinton Press", Agreement.PARTLY),
         ("Rainier Books (do not use)", "Rainier Books", Agreement.SAME),
         ("Inc.", "Acme", Agreement.OPEN),
+        ("Muehlbauer Kaffee", "Mühlbauer Kaffee GmbH", Agreement.SAME),
+        ("Muller", "Mueller", Agreement.SPELLING),
+        ("L'Écluse", "de l Ecluse", Agreement.SPELLING),
+        ("Chem Dept, Ostbury University", "Ostbury University, Department of Chemistry", Agreement.SPELLING),
+        ("Capital I", "Capital", Agreement.PARTLY),
+        ("Capital I", "Capital II", Agreement.APART),
+        ("Acme (UK)", "Acme (DE)", Agreement.APART),
+        ("Acme (EU)", "Acme", Agreement.SPELLING),
+        ("Stadtwerke Neukirch (Lausitz)", "Stadtwerke Neukirch", Agreement.PARTLY),
+        ("LPHD Elstertal eG", "Landwirtschaft Produktion Handel und Dienst Elstertal", Agreement.INITIALS),
+        ("VOA Consult", "Vann og Avløp Consult", Agreement.INITIALS),
+        ("ТОВ «Сонячний Млин»", "Sonyachnyi Mlyn LLC", Agreement.SPELLING),
+        ("Παπαγεωργάκης Τρόφιμα", "Papageorgakis Foods", Agreement.PARTLY),
+        ("隅野精機", "Sumino Seiki", Agreement.OPEN),
+        ("宏达贸易", "弘达贸易", Agreement.OPEN),
     ],
 )
 def test_how_far_two_names_agree(one, other, found):
@@ -89,6 +123,47 @@ def test_how_far_two_names_agree(one, other, found):
 )
 def test_a_domain_that_bears_the_name(name, domain, found):
     assert is_named_by(name, domain) is found
+
+
+def test_an_account_is_looked_for_under_other_ways_of_writing_its_name():
+    assert name_key("Mühlbauer Kaffeerösterei") in searched_keys("Muehlbauer Kaffeeroesterei")
+    assert name_key("Kita Wiesenhof e.V.") in searched_keys("Wiesenhof Kita, c/o Büro Lenz")
+    assert name_key("Romashka OOO") in searched_keys("Ромашка")
+    assert searched_keys("Inc.") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Kita c/o Büro Lenz", True),
+        ("Resoft BV on behalf of Duvall", True),
+        ("Lenz im Auftrag Dorn", True),
+        ("Coco", False),
+    ],
+)
+def test_a_name_of_two_parties(name, found):
+    assert is_for_another(name) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("", True), ("Accounts Payable", True), ("n/a", True), ("Test Valley", False)]
+)
+def test_a_name_that_is_none(name, found):
+    assert says_nothing(name) is found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "domain", "found"),
+    [
+        ("Tessalate Glass Works", "Tessellate Glassworks", "tessellateglass.com", True),
+        ("Harbour Tools", "Harbor Tools", "harbourtools.com", True),
+        ("Autohaus Hamburg", "Autohaus Homburg", "autohaus.de", False),
+        ("Autohaus Hamburg", "Autohaus Homburg", "hbt.de", False),
+        ("Acme", "Acme", "acme.com", False),
+    ],
+)
+def test_a_slip_that_the_domain_settles(one, other, domain, found):
+    assert is_slip_by_domain(one, other, domain) is is_slip_by_domain(other, one, domain) is found
 
 
 @given(st.text(max_size=60), st.text(max_size=60))

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm.domains import address_key, blocked_domains, company_domain, is_blocked, is_free, website_domain
+from crm.domains import (
+    address_key,
+    blocked_domains,
+    company_domain,
+    is_blocked,
+    is_free,
+    other_writings,
+    website_domain,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +30,9 @@ from crm.domains import address_key, blocked_domains, company_domain, is_blocked
         ("gmail.com", ""),
         ("https://www.facebook.com/acme", ""),
         ("https://linkedin.com/company/acme", ""),
+        ("https://maple.wordpress.com/about", "maple.wordpress.com"),
+        ("https://a.maple.wordpress.com", "maple.wordpress.com"),
+        ("https://www.wordpress.com/maple", ""),
         ("co.uk", ""),
         ("10.0.0.1", ""),
         ("nothing", ""),
@@ -40,6 +51,8 @@ def test_website_domain(website, domain):
         ("ana@gmail.com", ""),
         ("ana@mailinator.com", ""),
         ("x7@privaterelay.appleid.com", ""),
+        ("ana@maple.onmicrosoft.com", "maple.onmicrosoft.com"),
+        ("ana@nhs.net", ""),
         ("ana", ""),
         ("@acme.com", ""),
         ("a b@acme.com", ""),
@@ -60,6 +73,21 @@ def test_a_blocked_domain_stands_for_nobody():
 
 def test_free_mail_is_told_from_a_companys():
     assert is_free("Ana@GMX.de") and not is_free("ana@acme.com") and not is_free("nobody")
+
+
+@pytest.mark.parametrize(
+    ("email", "found"),
+    [
+        ("Nils+Stripe@acme.se", ("nils@acme.se",)),
+        ("ana+x@googlemail.com", ("ana@gmail.com", "ana@googlemail.com")),
+        ("ana@gmail.com", ("ana@googlemail.com",)),
+        ("ana@acme.se", ()),
+        ("+x@acme.se", ()),
+        ("", ()),
+    ],
+)
+def test_other_writings_of_a_mailbox(email, found):
+    assert other_writings(email) == found
 
 
 @given(st.text(max_size=80))

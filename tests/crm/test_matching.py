@@ -50,10 +50,34 @@ def test_by_the_id_in_the_metadata(scenario, acme):
 
 
 def test_by_the_only_contact_with_the_email(scenario, acme):
-    story = scenario.customer("Somebody", email="ANA@acme.com")
+    story = scenario.customer("Ana Duarte", email="ANA@acme.com")
 
     assert account_of(story) == acme
     assert Match.objects.get().how == "email"
+
+
+def test_the_email_of_a_contact_is_not_enough_for_another_companys_name(scenario, acme):
+    story = scenario.customer("Pike & Fern", email="ana@acme.com")
+
+    assert (account_of(story), reason_of(story)) == (None, "evidence_against")
+
+
+def test_the_mailbox_of_a_contact_with_a_tag_is_found(scenario, acme):
+    assert account_of(scenario.customer("Ana Duarte", email="ana+stripe@acme.com")) == acme
+    assert [one["kind"] for one in Match.objects.get().evidence][:2] == ["same_mailbox", "website_domain"]
+
+
+def test_what_a_person_said_of_a_customer_goes_for_the_next_of_the_same_email_and_name(scenario, acme):
+    first = scenario.customer("Foxglove Print", email="fox@gmail.com")
+    matching.match(pk_of(first), acme, by="ana", now=timezone.now())
+
+    assert account_of(scenario.customer("Foxglove Print (EUR)", email="fox@gmail.com")) == acme
+    assert account_of(scenario.customer("Bramley Vets", email="fox@gmail.com")) is None
+
+
+@pytest.mark.parametrize("said", ["n/a", "none", "-", "null", " "])
+def test_words_for_no_id_are_no_id(scenario, acme, said):
+    assert account_of(scenario.customer("Ana Duarte", email="ana@acme.com", salesforce_account_id=said)) == acme
 
 
 def test_the_metadata_wins_over_the_email(scenario, salesforce, acme):

@@ -153,6 +153,7 @@ def test_two_near_the_threshold_wait_however_far_the_first_is_ahead():
         (CustomerFacts("Corner Bakery", "sue@gmail.com", has_free_mail=True), {"name": "Zeta"}, "other_name"),
         (CustomerFacts("Pike & Fern", "sue@books.com", "books.com"), {"name": "Zeta"}, "other_name"),
         (CustomerFacts("Sue Pike", "sue@books.com", "books.com"), {"name": "Zeta"}, "other_name"),
+        (CustomerFacts("Redbird Bakery", "tom@agency.com", "agency.com"), {"name": "Bright"}, "other_name"),
         (CustomerFacts("Acme c/o Agency", "ana@agency.com", "agency.com"), {"name": "Agency"}, "for_another"),
         (
             CustomerFacts("Ana", "ana@agency.com", "agency.com", other_names=("Zeta Works",)),
@@ -172,7 +173,16 @@ def test_an_email_of_one_account_and_the_name_of_another_wait():
     holding = account("001A", "Zeta Holding", has_contact=True)
 
     assert not is_sure(holding, account("001B", "Acme"))
-    assert kinds(weighed(holding, account("001B", "Acme"))[1])["name_elsewhere"] < 0
+    (said,) = (one for one in weighed(holding, account("001B", "Acme")) if one.account_id == "001A")
+    assert kinds(said)["name_elsewhere"] < 0
+
+
+def test_a_contact_at_the_customers_own_domain_is_its_own_whatever_the_account_is_called():
+    tents = CustomerFacts("Moonrake Tents", "ap@moonraketents.com", "moonraketents.com", country="GB")
+    brands = account(name="Zeta Brands", domain="zeta.com", has_contact=True, country="GB")
+
+    assert is_sure(brands, customer=tents)
+    assert not is_sure(brands, account("001B", "Moonrake Tents Ltd", country="GB"), customer=tents)
 
 
 def test_a_shared_email_that_a_person_matched_here_before_is_no_doubt():
