@@ -59,6 +59,8 @@ _NOTHING = frozenset(
     "invoices it n a na name nil no none null office payable payables payment payments team test testing undefined "
     "unknown user".split()
 )
+_DASHED = re.compile(r"\s[-|\u2013\u2014:]\s?([^-|\u2013\u2014:]{1,40})$")
+_ADDRESS = re.compile(r"\s*(?:https?://(?:www\.)?|www\.)([\w-]+)\.\S+\s*", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][^<>]{0,80}>", re.IGNORECASE)
 _UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")
 _TRADE_MARK = str.maketrans(dict.fromkeys("™®©℠", " "))
@@ -219,6 +221,7 @@ def is_short_by_domain(one: str, other: str, domain: str) -> bool:
     )
 
 
+@lru_cache(maxsize=20_000)
 def domain_label(domain: str) -> str:
     """Return what of a domain its owner chose, in plain letters and digits: acmelabs of acme-labs.io."""
     label = domain.partition(".")[0]
@@ -234,14 +237,14 @@ def domain_label(domain: str) -> str:
 def taken_apart(name: str) -> tuple[CompanyName, ...]:
     """Return the names that a text holds, the first one first; at least one, without words where nothing is left."""
     text = _UNSEEN.sub("", html.unescape(name[:_LONGEST_NAME]).translate(_TRADE_MARK))
-    text = _TAG.sub(" ", unicodedata.normalize("NFKC", text))
+    text = _ADDRESS.sub(r"\1", _TAG.sub(" ", unicodedata.normalize("NFKC", text)))
     text = _FOR_ANOTHER.split(text)[0] or text
     pieces = [piece for piece in _OTHER_NAME.split(_NOT_NAME.sub(" ", text) or text) if piece.strip(" ,;()[]-")]
     return tuple(_one_name(piece) for piece in pieces) or (CompanyName(()),)
 
 
 def _one_name(text: str) -> CompanyName:
-    text, region = _without_brackets(text)
+    text, region = _without_notes(text)
     bare = without_glued(_SITE.sub("", text.casefold())).replace("co-op", "coop")
     said, form = _words(plain(bare))
     folds = tuple(folded(word) for word in said)
@@ -258,15 +261,17 @@ def _one_name(text: str) -> CompanyName:
     )
 
 
-def _without_brackets(text: str) -> tuple[str, str]:
-    """Leave out what a bracket says for bookkeeping, (EUR) or (old card), and return the part of the world it names."""
+def _without_notes(text: str) -> tuple[str, str]:
+    """Leave out what a bracket, or the end after a dash, says for bookkeeping; return the part of the world it names.
+
+    (EUR), [old card], - USD.
+    """
     region = ""
-    for found in _BRACKET.finditer(text):
+    for found in (*_BRACKET.finditer(text), *_DASHED.finditer(text)):
         words = [word for word in _NOT_WORD.split(plain(found.group(1).casefold())) if word]
-        named = [word for word in words if word in _REGIONS]
         if words and all(word in _BOOKKEEPING or word in _REGIONS for word in words):
             text = text.replace(found.group(0), " ")
-            region = region or " ".join(named)
+            region = region or " ".join(word for word in words if word in _REGIONS)
     return text, region
 
 

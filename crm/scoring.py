@@ -298,9 +298,9 @@ def _by_name_of_domain(customer: CustomerFacts, account: AccountFacts) -> Iterab
 
 
 def _is_like(customer: CustomerFacts, website: str) -> bool:
-    """Say whether a website may be the customer's though its e-mail is elsewhere: both are named alike."""
+    """Say whether a website may be the customer's though its e-mail is elsewhere: one domain begins as the other."""
     mine, theirs = sorted((domain_label(customer.domain), domain_label(website)), key=len)
-    return mine == theirs or (len(mine) >= 5 and theirs.startswith(mine)) or is_named_by(customer.name, website)
+    return mine == theirs or (len(mine) >= 5 and theirs.startswith(mine))
 
 
 def _by_name(customer: CustomerFacts, account: AccountFacts, named: Agreement, *, is_chosen: bool) -> Iterable[Reason]:
@@ -333,6 +333,8 @@ def _is_anothers(customer: CustomerFacts, account: AccountFacts) -> bool:
 
 def _of_name(customer: CustomerFacts, account: AccountFacts, named: Agreement, both: str) -> Reason:
     weight, text = NAME_POINTS[named], _AGREE[named]
+    if named is Agreement.SPELLING and not is_readable(customer.name, account.name):
+        return evidence("company_name", f"The names sound alike in other letters: {both}", SETTLED)
     if account.domain and account.domain == customer.domain:
         if named is Agreement.SPELLING and is_slip_by_domain(customer.name, account.name, account.domain):
             weight, text = SETTLED, f"{text}, and {account.domain} is spelt as one of them"

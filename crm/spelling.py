@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import Final
@@ -58,6 +59,7 @@ _SHORT = {
     }.items()
     for word in words.split()
 }
+_DIGIT = re.compile(r"\d")
 _FOLDED: Final = _NUMBERS | _SHORT
 # What sounds alike when a name goes from one script to another, whoever writes it.
 _SOUNDS = (
@@ -67,13 +69,15 @@ _SOUNDS = (
 
 
 def plain(text: str) -> str:
-    """Return text in lower case without accents, and without signs that are no letters, digits or spaces' like."""
+    """Return text of small letters without accents, and with one letter's several forms as one: muller of müller."""
+    if text.isascii():
+        return text
     split = unicodedata.normalize("NFKD", text.translate(_PLAIN))
     return "".join(letter for letter in split if not unicodedata.combining(letter))
 
 
 def spelt_out(text: str) -> str:
-    """Return text in lower case with umlauts and their like as two letters: mueller of müller."""
+    """Return text of small letters with umlauts and their like as two letters: mueller of müller."""
     return plain(unicodedata.normalize("NFC", text).translate(_SPELT_OUT))
 
 
@@ -97,9 +101,9 @@ def sound(word: str) -> str:
 
 def is_slip(word: str, like: str) -> bool:
     """One or two letters amiss in a long word: Harbor and Harbour, not Grid and Grip, nor North and South."""
-    if any(letter.isdigit() for letter in word + like):
+    if min(len(word), len(like)) < 5 or word[0] != like[0] or _DIGIT.search(word) or _DIGIT.search(like):
         return False
-    return min(len(word), len(like)) >= 5 and word[0] == like[0] and fuzz.ratio(word, like) >= 84
+    return fuzz.ratio(word, like) >= 84
 
 
 def is_cut(word: str, like: str) -> bool:
