@@ -112,6 +112,8 @@ def due(*, now: datetime, zone: tzinfo, week_starts: int = 0) -> list[Due]:
     """
     found = []
     for rule in SummaryRule.objects.filter(is_on=True).exclude(addresses="", channel="").order_by("kind"):
+        if not receivers(rule):
+            continue  # a channel without a token: the page says so
         period = period_of(rule, now=now, zone=zone, week_starts=week_starts)
         is_new = rule.told_through is None or rule.told_through < period.last
         if is_new and rule.on_since is not None and rule.on_since <= period.due_at and now - period.due_at <= TOO_OLD:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
 from django.conf import settings
 from django.urls import reverse
 
@@ -28,10 +29,54 @@ from mrr import close
 from mrr import selectors as mrr
 from mrr.engine.money import shown
 
+log = structlog.get_logger(__name__)
 REASONS = 5
 MOVEMENTS = 3
 NEEDS = 3
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How MRR moved in a period, in micros of one currency; `causes` are its movements by type and reason.
+
+    `taken_over` came with a history that begins in the period, and belongs to the opening as on the pages.
+    """
+
+    currency: str
+    before: int
+    taken_over: int
+    causes: tuple[mrr.Cause, ...]
+    after: int
+    held: tuple[str, ...]
+
+    @property
+    def fx(self) -> int:
+        """What exchange rates did: what is left between both ends."""
+        return self.after - self.before - self.taken_over - sum(cause.micros for cause in self.causes)
+
+    @property
+    def shown(self) -> dict[str, int]:
+        """Return minor units of each type and of FX, rounded as a row of the pages: they come to the difference."""
+        parts = {kind: sum(one.micros for one in self.causes if one.type == kind) for kind in monthly.PARTS}
+        micros = [*parts.values(), self.fx]
+        minors = mrr.parts_shown(shown(self.after) - shown(self.before + self.taken_over), micros)
+        return dict(zip((*parts, "fx"), minors, strict=True))
+
+    @property
+    def net_minor(self) -> int:
+        rounded = self.shown
+        return sum(rounded[kind] for kind in monthly.PARTS)
+
+    @property
+    def cause_minors(self) -> list[int]:
+        """Return each cause in minor units, rounded so that those of a type come to its figure."""
+        rounded, found = self.shown, dict[tuple[str, str], int]()
+        for kind in monthly.PARTS:
+            own = [one for one in self.causes if one.type == kind]
+            minors = mrr.parts_shown(rounded[kind], [one.micros for one in own])
+            found |= {(one.type, one.reason): minor for one, minor in zip(own, minors, strict=True)}
+        return [found[one.type, one.reason] for one in self.causes]
 
 
 @dataclass(frozen=True)
@@ -44,12 +89,22 @@ class Need:
 
 
 def tell_due(*, now: datetime) -> int:
-    """Owe the summaries that have fallen due; returns how many messages. Run by the clock, as often as one likes."""
-    owed = 0
+    """Owe the summaries that have fallen due; returns how many messages. Run by the clock, as often as one likes.
+
+    One that cannot be written holds back no other; what went wrong is raised in the end, for the job to show.
+    """
+    owed, wrong = 0, None
     for one in summaries.due(now=now, zone=zone()):
-        body = compose(one.rule.kind, one.period, now=now, names_customers=one.rule.names_customers)
+        try:
+            body = compose(one.rule.kind, one.period, now=now, names_customers=one.rule.names_customers)
+        except Exception as error:
+            log.exception("summary_not_written", kind=one.rule.kind)
+            wrong = error
+            continue
         if body is not None:
             owed += summaries.tell(one, body, now=now)
+    if wrong is not None and not owed:
+        raise wrong
     return owed
 
 
@@ -70,20 +125,18 @@ def compose(
         return None
     rates = mrr.exchange({settings.REPORTING_CURRENCY, *(row.currency for row in standing.currencies)})
     chosen = mrr.MovementFilter(sources, period.first, period.last, types=monthly.PARTS)
-    all_causes = mrr.causes(replace(chosen, types=("opening", *monthly.PARTS)), rates)
-    causes = [cause for cause in all_causes if cause.type != "opening"]
-    net = sum(cause.micros for cause in causes)
-    currency, when, gaps = rates.reporting, _when(kind, period), mrr.gaps(sources)
+    moved = _moved(period, chosen, rates, now=now)
+    currency, gaps = rates.reporting, mrr.gaps(sources)
     needs = _needs(gaps, pulse or crm.pulse(), now=now, sources=sources, rates=rates)
     listed = mrr.largest_movements(chosen, limit=MOVEMENTS, rates=rates)
     return {
         "kind": kind,
         "first": period.first.isoformat(),
         "last": period.last.isoformat(),
-        "title": _title(net, currency, when, causes, needs),
-        "lines": [*_moved(period, rates, all_causes, now=now, sources=sources), *_lacks(period, gaps)],
+        "title": _title(moved, _when(kind, period), needs),
+        "lines": [*_ends(moved), *_lacks(period, gaps)],
         "reasons_title": "Why it moved",
-        "reasons": _reasons(causes, net, currency),
+        "reasons": _reasons(moved),
         "movements_title": "The largest movements",
         "movements": [_movement(one, currency, names=names_customers) for one in listed],
         "needs_title": f"{_number(len(needs)).capitalize()} {'needs' if len(needs) == 1 else 'need'} you",
@@ -108,35 +161,49 @@ def rendered(body: Mapping[str, Any]) -> tuple[str, list[tuple[str, list[tuple[s
 # ---- its parts ----
 
 
-def _title(net: int, currency: str, when: str, causes: Sequence[mrr.Cause], needs: Sequence[Need]) -> str:
+def _title(moved: Moved, when: str, needs: Sequence[Need]) -> str:
     """Return the one sentence that a phone shows: what moved, for how many reasons, how much waits."""
     waits = f"; {_number(len(needs))} {'needs' if len(needs) == 1 else 'need'} you" if needs else ""
-    if not causes:
+    if not moved.causes:
         return f"MRR did not move {when}{waits}"
-    count = min(len(causes), REASONS)
+    count = min(len(moved.causes), REASONS)
     why = f"{_number(count)} reason{'' if count == 1 else 's'}"
-    return f"MRR moved {formats.money(shown(net), currency, signed=True)} {when}; {why}{waits}"
+    return f"MRR moved {formats.money(moved.net_minor, moved.currency, signed=True)} {when}; {why}{waits}"
 
 
-def _moved(
-    period: Period, rates: mrr.Conversion, causes: Sequence[mrr.Cause], *, now: datetime, sources: Sequence[int]
-) -> list[str]:
-    """Return MRR at both ends, and what lies between them beside movements; one line where nothing does."""
-    today, currency = now.astimezone(zone()).date(), rates.reporting
+def _moved(period: Period, chosen: mrr.MovementFilter, rates: mrr.Conversion, *, now: datetime) -> Moved:
+    """Read how MRR moved: what it was at both ends, and the movements between them."""
     days = (period.first - timedelta(days=1), period.last)
-    before, after = mrr.balances_at(days, today=today, rates=rates, sources=sources)
-    money = formats.money(after.mrr_minor, currency)
-    held = [f"Incomplete: {_listed(after.held)} is left out for want of an exchange rate."] if after.held else []
-    if not causes and after.mrr_micros == before.mrr_micros:
-        return [f"No MRR began, changed or ended: it is {money}.", *held]
-    was, arr = formats.money(before.mrr_minor, currency), formats.money(after.arr_minor, currency)
-    lines = [f"MRR is {money} at the end, ARR {arr}; it was {was} before."]
-    opened = sum(cause.micros for cause in causes if cause.type == "opening")
-    rest = after.mrr_micros - before.mrr_micros - sum(cause.micros for cause in causes)
-    if opened:
-        lines.append(f"Taken over with its history: {formats.money(shown(opened), currency, signed=True)}.")
-    if rest:
-        lines.append(f"Exchange rates: {formats.money(shown(rest), currency, signed=True)}.")
+    today = now.astimezone(zone()).date()
+    before, after = mrr.balances_at(days, today=today, rates=rates, sources=chosen.sources)
+    causes = mrr.causes(replace(chosen, types=("opening", *monthly.PARTS)), rates)
+    return Moved(
+        rates.reporting,
+        before.mrr_micros,
+        sum(cause.micros for cause in causes if cause.type == "opening"),
+        tuple(cause for cause in causes if cause.type != "opening"),
+        after.mrr_micros,
+        after.held,
+    )
+
+
+def _ends(moved: Moved) -> list[str]:
+    """Return MRR at both ends, and what lies between them beside movements; one line where nothing does."""
+
+    def money(micros: int) -> str:
+        return formats.money(shown(micros), moved.currency)
+
+    held = [f"Incomplete: {_listed(moved.held)} is left out for want of an exchange rate."] if moved.held else []
+    if not moved.causes and moved.after == moved.before:
+        return [f"No MRR began, changed or ended: it is {money(moved.after)}.", *held]
+    lines = [
+        f"MRR is {money(moved.after)} at the end, ARR {money(12 * moved.after)}; it was {money(moved.before)} before."
+    ]
+    if moved.taken_over:
+        minor = shown(moved.before + moved.taken_over) - shown(moved.before)
+        lines.append(f"Taken over with its history: {formats.money(minor, moved.currency, signed=True)}.")
+    if moved.fx:
+        lines.append(f"Exchange rates: {formats.money(moved.shown['fx'], moved.currency, signed=True)}.")
     return lines + held
 
 
@@ -161,17 +228,19 @@ def _lacks(period: Period, gaps: Sequence[mrr.Gap]) -> list[str]:
     return lines
 
 
-def _reasons(causes: Sequence[mrr.Cause], net: int, currency: str) -> list[list[str]]:
-    """Return the largest reasons and the rest as one, rounded so that they come to the net new MRR as shown."""
-    first, rest = causes[:REASONS], causes[REASONS:]
-    micros = [cause.micros for cause in first] + ([sum(cause.micros for cause in rest)] if rest else [])
-    minors = mrr.parts_shown(shown(net), micros)
+def _reasons(moved: Moved) -> list[list[str]]:
+    """Return the largest reasons and the rest as one: they come to the net new MRR as shown."""
+    minors, rest = moved.cause_minors[:REASONS], len(moved.causes) - REASONS
     names = [
         f"{charts.LABELS[cause.type]}, {reason(cause.reason).lower()}, {_counted(cause.count, 'entry', 'entries')}"
-        for cause in first
+        for cause in moved.causes[:REASONS]
     ]
-    names += [f"{_counted(len(rest), 'more reason', 'more reasons')}"] if rest else []
-    return [[name, formats.money(minor, currency, signed=True)] for name, minor in zip(names, minors, strict=True)]
+    if rest > 0:
+        names.append(_counted(rest, "more reason", "more reasons"))
+        minors = [*minors, moved.net_minor - sum(minors)]
+    return [
+        [name, formats.money(minor, moved.currency, signed=True)] for name, minor in zip(names, minors, strict=True)
+    ]
 
 
 def _movement(one: mrr.Moved, currency: str, *, names: bool) -> dict[str, Any]:

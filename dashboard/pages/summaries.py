@@ -63,6 +63,8 @@ class RuleForm(forms.Form):
         days = list(enumerate(WEEKDAYS)) if kind == SummaryKind.WEEKLY else [(day, str(day)) for day in range(1, 29)]
         self.fields["day"].choices = days  # type: ignore[attr-defined]  # a choice field's own
         self.fields["hour"].help_text = f"In {settings.REPORTING_TIME_ZONE}."
+        if not settings.SLACK_BOT_TOKEN:
+            self.fields["channel"].help_text = "Nothing goes there: SLACK_BOT_TOKEN is not set in the environment."
 
     def clean_addresses(self) -> str:
         found = [one.strip() for one in self.cleaned_data["addresses"].split(",") if one.strip()]
@@ -75,8 +77,9 @@ class RuleForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if cleaned.get("is_on") and not cleaned.get("addresses") and not cleaned.get("channel") and not self.errors:
-            self.add_error("addresses", "Name an address or a Slack channel, else nobody would be told.")
+        goes_to_slack = cleaned.get("channel") and settings.SLACK_BOT_TOKEN
+        if cleaned.get("is_on") and not cleaned.get("addresses") and not goes_to_slack and not self.errors:
+            self.add_error("addresses", "Name an address or a Slack channel that can be told, else nobody would be.")
         return cleaned
 
 

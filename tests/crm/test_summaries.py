@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -21,9 +22,12 @@ from crm import outbox, summaries
 from crm.models import Message, SummaryRule
 from crm.summary_periods import last_month, last_week
 from dashboard import summaries as telling
+from dashboard.roles import Role
 from mrr import fx
+from mrr import selectors as mrr
 from mrr.engine.rates import Quote
 from tests.crm.test_at_once import at_once
+from tests.dashboard.test_pages import page_of, text_of
 from tests.fakes.slack import FakeSlack
 from tests.fakes.smtp import FakeSmtp
 from tests.scenario import Scenario
@@ -307,6 +311,40 @@ def test_after_three_days_it_is_old_news(acme: Scenario, clock: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_a_channel_without_a_token_is_not_taken_for_told(acme: Scenario, clock: Any, settings: Any) -> None:
+    settings.SLACK_BOT_TOKEN = ""
+    rule = switched_on(addresses="", channel="#finance")
+
+    told(MONDAY, clock)
+
+    rule.refresh_from_db()
+    assert rule.told_through is None
+
+
+@pytest.mark.django_db
+def test_one_that_cannot_be_written_holds_back_no_other(
+    acme: Scenario, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = telling.compose
+
+    def broken(kind: str, *given: Any, **named: Any) -> Any:
+        if kind == "weekly":
+            raise ValueError("broken")
+        return write(kind, *given, **named)
+
+    monkeypatch.setattr(telling, "compose", broken)
+    monthly = {"is_on": True, "day": 6, "hour": 8, "addresses": "cfo@acme.example"}
+    switched_on()
+    summaries.set_rule("monthly", monthly, by="fiona", now=timezone.now())
+
+    mails = told(datetime(2026, 4, 6, 8, 5, tzinfo=UTC), clock)  # a Monday
+
+    assert [one.subject[:20] for one in mails] == ["MRR moved +$50.00 in"]
+    with pytest.raises(ValueError, match="broken"):
+        telling.tell_due(now=timezone.now())
+
+
+@pytest.mark.django_db
 def test_an_empty_ledger_says_nothing(db: None, clock: Any) -> None:
     Scenario("acme").customer("Ada", on="2026-01-05")
     switched_on()
@@ -331,19 +369,40 @@ def test_it_says_how_much_why_and_who_is_needed(acme: Scenario, clock: Any) -> N
     assert "/dashboard/movements/?from=2026-03&to=2026-03" in body
 
 
+def test_reasons_and_their_rest_come_to_the_movement() -> None:
+    names = ("quantity", "price_change", "item_added", "paused", "resumed", "canceled")
+    causes = tuple(mrr.Cause("expansion", name, 1, 333_333 * (7 - at)) for at, name in enumerate(names))
+    moved = telling.Moved("usd", 5_400_000, 0, causes, 5_400_000 + sum(one.micros for one in causes) + 400_000, ())
+
+    rows = telling._reasons(moved)
+
+    assert rows[-1][0] == "1 more reason"
+    assert sum(int(row[1].replace("+$", "").replace(".", "")) for row in rows) == moved.net_minor
+    assert moved.net_minor + moved.shown["fx"] == 15 - 5  # from $0.05 to $0.15, as shown
+
+
 @pytest.mark.django_db
-def test_reasons_and_their_rest_come_to_the_movement(acme: Scenario, clock: Any) -> None:
-    reasons = ("quantity", "price_change", "item_added", "paused", "resumed", "canceled")
-    from mrr import selectors as mrr
+def test_a_months_figures_are_those_of_its_board_pack(acme: Scenario, clock: Any) -> None:
+    acme.customer("Euro Trains", on="2026-02-01").subscribes("Team", yearly="99.99", on="2026-03-05", currency="eur")
+    acme.customer("Third", on="2026-02-01").subscribes("Team", yearly="100.00", on="2026-03-06")
+    fx.pin(date(2026, 1, 1))
+    fx.store(
+        [Quote(date(2026, 1, 1) + timedelta(days=at), "eur", "usd", f"1.{100 + at}", "manual") for at in range(99)]
+    )
+    clock.move_to(datetime(2026, 4, 2, 9, 0, tzinfo=UTC))
+    period = summaries.period_of(summaries.rules()["monthly"], now=timezone.now(), zone=ZoneInfo("UTC"))
 
-    causes = [mrr.Cause("expansion", name, 1, 333_333 * (7 - at)) for at, name in enumerate(reasons)]
-    net = sum(cause.micros for cause in causes)
+    body = telling.compose("monthly", period, now=timezone.now(), names_customers=False)
+    page = page_of(Role.FINANCE).get("/dashboard/board/?month=2026-03")
 
-    rows = telling._reasons(causes, net, "usd")
-
-    assert [row[0] for row in rows][-1] == "1 more reason"
-    cents = [int(row[1].replace("+$", "").replace(".", "")) for row in rows]
-    assert sum(cents) == round(net / 1_000_000)
+    assert body is not None
+    shown = text_of(page)
+    net = re.search(r"moved (\S+) in", body["title"])
+    rates = re.search(r"Exchange rates: (\S+)\.$", " ".join(line for line in body["lines"] if "rates" in line))
+    assert net and f"Net new MRR in March 2026: {net.group(1)}" in shown
+    assert rates and rates.group(1) in shown
+    for _, amount in body["reasons"]:
+        assert amount in shown
 
 
 @pytest.mark.django_db

@@ -91,7 +91,7 @@ def test_each_change_is_kept_with_who_made_it_before_and_after(fiona: Client) ->
     ("field", "value", "said"),
     [
         ("weekly-addresses", "cfo@acme", "'cfo@acme' is not an e-mail address."),
-        ("weekly-addresses", "", "nobody would be told"),
+        ("weekly-addresses", "", "else nobody would be."),
         ("weekly-hour", "24", "Select a valid choice"),
         ("weekly-day", "7", "Select a valid choice"),
     ],
