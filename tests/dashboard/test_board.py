@@ -185,6 +185,20 @@ def test_a_month_is_shown_as_it_stood_when_it_ended(books: Scenario) -> None:
     )
 
 
+def test_months_are_cut_in_the_reporting_zone(books: Scenario, settings: Any) -> None:
+    """In New York it is still February at half past four on 1 March, UTC."""
+    settings.REPORTING_TIME_ZONE = "America/New_York"
+    books.customer("Night Owls", on="2026-03-01T04:20").subscribes("Team", monthly="7.00", on="2026-03-01T04:30")
+    books.customer("Eurostar", on="2026-03-01T04:20").subscribes(
+        "Team", monthly="10.00", on="2026-03-01T04:30", currency="eur"
+    )
+
+    exact = exact_of(sheets_of(page_of(Role.FINANCE)))
+
+    assert exact["month", "2026-02", "new"] == exact["cause", "new subscribed", "amount"]
+    assert exact["month", "2026-02", "new"] == (4600 + 700 + 1150) * 1_000_000
+
+
 @pytest.mark.parametrize("query", ["month=2026-05", "month=2026-13", "month=x", "months=7", "format=pdf"])
 def test_what_is_no_pack_is_refused(books: Scenario, query: str) -> None:
     assert page_of(Role.FINANCE).get(f"/dashboard/board/?{query}").status_code == 400
