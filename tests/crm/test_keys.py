@@ -9,7 +9,8 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from crm.models import Account, Contact
+from crm import forgetting
+from crm.models import Account, Contact, Unmatched
 from tests.crm.conftest import reads
 
 pytestmark = pytest.mark.django_db
@@ -54,10 +55,35 @@ def test_rows_from_before_are_filled_the_same(mirrored):
 
 def test_a_forgotten_account_stays_without(mirrored):
     account = Account.objects.get()
-    from crm import forgetting
-
     forgetting.hide(["Harbor Analytics, Inc."], now=account.modified_at)
     filling = importlib.import_module("crm.migrations.0019_fill_matching_keys")
     filling.fill(apps, SimpleNamespace(connection=connection))
+
+    assert keys()[0] == ("", "", "", "")
+
+
+def test_rows_from_before_newer_rules_are_worked_out_anew_and_who_waits_is_tried_again(mirrored, scenario, salesforce):
+    salesforce.add_account(Name="Seven Bridges Ferry Company", Website="https://bridges.wordpress.com")
+    reads(salesforce)
+    now = keys()
+    Account.objects.filter(name_start="7brid").update(
+        name_key="seven bridges ferry", name_start="seven", domain="wordpress.com"
+    )
+    Contact.objects.update(domain="harbor.example")
+    scenario.customer("Nobody")
+    assert Unmatched.objects.get().due_at is not None
+
+    again = importlib.import_module("crm.migrations.0027_matching_keys_anew")
+    again.work_out(apps, SimpleNamespace(connection=connection))
+
+    assert keys() == now
+    assert Unmatched.objects.get().due_at is None
+
+
+def test_a_forgotten_account_stays_without_under_newer_rules(mirrored):
+    forgetting.hide(["Harbor Analytics, Inc."], now=Account.objects.get().modified_at)
+
+    again = importlib.import_module("crm.migrations.0027_matching_keys_anew")
+    again.work_out(apps, SimpleNamespace(connection=connection))
 
     assert keys()[0] == ("", "", "", "")
