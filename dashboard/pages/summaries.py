@@ -179,7 +179,10 @@ def _page(request: HttpRequest, forms_given: dict[str, RuleForm]) -> HttpRespons
             "cards": cards,
             "has_errors": bool(forms_given),
             "told": rules.told_lately(limit=SHOWN),
-            "changes": [(one, LABELS.get(one.field, one.field)) for one in rules.last_changes(limit=SHOWN)],
+            "changes": [
+                (one, LABELS.get(one.field, one.field), _said(one.field, one.before), _said(one.field, one.after))
+                for one in rules.last_changes(limit=SHOWN)
+            ],
             "zone_name": settings.REPORTING_TIME_ZONE,
         },
         name="Summaries",
@@ -189,6 +192,13 @@ def _page(request: HttpRequest, forms_given: dict[str, RuleForm]) -> HttpRespons
 
 def _initial(rule: SummaryRule) -> dict[str, Any]:
     return {name: getattr(rule, name) for name in rules.SET}
+
+
+def _said(field: str, value: str) -> str:
+    """Write a value as the log of changes shows it."""
+    if field in ("is_on", "names_customers"):
+        return "on" if value == "True" else "off"
+    return value or "empty"
 
 
 def _next(rule: SummaryRule) -> str:

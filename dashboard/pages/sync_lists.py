@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
@@ -14,7 +15,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from crm import drift, shadow
+from crm import drift, shadow, summary_words
 from crm import selectors as crm
 from dashboard import formats
 from dashboard.pages import explain, shared, sync_head
@@ -168,7 +169,8 @@ def told(request: HttpRequest, head: sync_head.Head) -> HttpResponse:
 
 
 def _message(row: crm.MessageRow, connection: crm.Connection | None, *, sees: bool) -> MessageLine:
-    shown = tuple((name, sync_head.value(name, held, sees=sees)) for name, held in row.body.items() if held)
+    said = summary_rows(row.body) if row.topic == "summary" else row.body
+    shown = tuple((name, sync_head.value(name, held, sees=sees)) for name, held in said.items() if held)
     note = row.error if row.state in ("held", "dropped") or (row.error and row.explanation is None) else ""
     return MessageLine(
         row.ref,
@@ -187,6 +189,15 @@ def _message(row: crm.MessageRow, connection: crm.Connection | None, *, sees: bo
         row.attempts,
         row.due_at,
     )
+
+
+def summary_rows(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a summary says, as rows: its customers' names are not kept, so none stands here."""
+    lists = {
+        title: "; ".join(" ".join(filter(None, (words, amount))) for words, amount, _ in rows)
+        for title, rows in summary_words.sections(body, {})
+    }
+    return {"Subject": body.get("title"), "Says": " ".join(body.get("lines", ())), **lists, "To": body.get("to")}
 
 
 def _title(row: crm.MessageRow) -> str:

@@ -68,6 +68,7 @@ def test_a_rule_that_is_set_is_told_by_the_job(acme: Scenario, fiona: Client, cl
     pipeline.drain_outbox(now=timezone.now())
 
     assert "Changed: addresses, tell it." in text_of(answer)
+    assert "Tell it Weekly summary off on fiona" in text_of(answer)
     assert "Every Monday at 08:00" in text_of(answer)
     assert [one.to for one in mail.outbox] == [["cfo@acme.example"]]
     shown = text_of(fiona.get(HOME))
@@ -121,6 +122,19 @@ def test_a_trial_goes_to_who_asks_for_it_as_often_as_asked(acme: Scenario, fiona
     assert [one.to for one in mail.outbox] == [["fiona@acme.example"]] * 2
     assert mail.outbox[0].subject.startswith("Trial: MRR moved +$100.00")
     assert SummaryRule.objects.filter(told_through__isnull=False).count() == 0
+
+
+def test_the_page_of_messages_says_what_a_summary_said(acme: Scenario, fiona: Client) -> None:
+    fiona.post(f"{HOME}weekly/trial/")
+    pipeline.drain_outbox(now=timezone.now())
+
+    shown = text_of(fiona.get("/dashboard/sync/?tab=messages"))
+    masked = text_of(page_of(Role.VIEWER).get("/dashboard/sync/?tab=messages"))
+
+    assert "Trial: MRR moved +$100.00" in shown
+    assert "Why it moved New, subscribed, 1 entry +$100.00" in shown
+    assert "To fiona@acme.example" in shown
+    assert "fiona@" not in masked and "None" not in shown
 
 
 def test_without_an_address_a_trial_says_what_is_missing(acme: Scenario) -> None:
