@@ -30,6 +30,7 @@ from mrr import selectors as mrr
 from mrr.engine.money import shown
 
 LENGTHS = (12, 24)
+FIRST_YEAR = 1970
 MAIN = 4  # so many key figures are set large
 DEFINED = (
     "arr", "net", "new", "expansion", "reactivation", "contraction", "churn", "fx", "nrr", "grr", "rchurn", "logo",
@@ -184,6 +185,8 @@ def _month(request: HttpRequest, today: date) -> date:
     found = periods.month(asked)
     if found > periods.month_of(today):
         raise BadRequest("This month has not come yet.")
+    if found.year < FIRST_YEAR:
+        raise BadRequest(f"Months before {FIRST_YEAR} are out of reach.")
     return found
 
 
@@ -365,6 +368,13 @@ def lacks(pack: Pack, gaps: Sequence[mrr.Gap], scope: Scope) -> list[Note]:
     if pack.signed and pack.signed.lacks:
         listed = " and ".join(code.upper() for code in pack.signed.lacks)
         found.append(Note("look", "The signed sum is incomplete.", f"{listed} had no rate of the month's end."))
+    if pack.signed:
+        words = {"events_parked": ("event was parked", "events were parked")}
+        words["unpriced_items"] = ("item had no price", "items had no price")
+        for code, count in pack.signed.closed.notes.items():
+            if code in words:
+                text = f"When the month was signed, {formats.count(count)} {explain.plural(count, *words[code])}."
+                found.append(Note("look", "Noted with the signature.", text, code))
     if pack.is_running:
         found.append(Note("look", "The month has not ended.", "Figures are those so far, and will move."))
     if pack.year.left_out_micros:

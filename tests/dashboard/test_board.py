@@ -17,7 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from openpyxl import load_workbook
 
-from billing.models import Customer
+from billing.models import Customer, StripeEvent
 from dashboard.roles import Role
 from mrr import fx
 from mrr.engine.rates import Quote
@@ -199,7 +199,9 @@ def test_months_are_cut_in_the_reporting_zone(books: Scenario, settings: Any) ->
     assert exact["month", "2026-02", "new"] == (4600 + 700 + 1150) * 1_000_000
 
 
-@pytest.mark.parametrize("query", ["month=2026-05", "month=2026-13", "month=x", "months=7", "format=pdf"])
+@pytest.mark.parametrize(
+    "query", ["month=2026-05", "month=2026-13", "month=0001-01", "month=x", "months=7", "format=pdf"]
+)
 def test_what_is_no_pack_is_refused(books: Scenario, query: str) -> None:
     assert page_of(Role.FINANCE).get(f"/dashboard/board/?{query}").status_code == 400
 
@@ -232,6 +234,31 @@ def test_a_closed_month_carries_its_signature_and_what_was_learned_since(books: 
     assert "Learned since $0.00" in before
     assert "Learned since +$" in shown
     assert hash_of(before) != hash_of(shown)
+
+
+def test_what_was_noted_with_the_signature_is_printed(books: Scenario) -> None:
+    StripeEvent.objects.filter(pk=StripeEvent.objects.latest("pk").pk).update(state="parked", reason="bad_object")
+    fiona = person(Role.FINANCE, "fiona")
+    for month in ("2026-01", "2026-02"):
+        signs(client_of(fiona), month)
+
+    shown = text_of(page_of(Role.ANALYST).get(FEBRUARY))
+
+    assert "Noted with the signature. When the month was signed, 1 event was parked." in shown
+    assert "Signed, with 2 remarks" in shown  # it is parked still
+
+
+def test_test_data_is_never_signed(books: Scenario) -> None:
+    fiona = person(Role.FINANCE, "fiona")
+    for month in ("2026-01", "2026-02"):
+        signs(client_of(fiona), month)
+    tried = Scenario("trial", livemode=False)
+    tried.customer("Tester", on="2026-02-01").subscribes("Team", monthly="5.00", on="2026-02-02")
+
+    shown = text_of(page_of(Role.ANALYST).get(f"{FEBRUARY}&source=trial"))
+
+    assert "Test data. None of it is in any total of the company." in shown
+    assert "February 2026 is not closed" in shown and "Learned since" not in shown.split("What the figures mean")[0]
 
 
 def test_what_is_missing_is_named(books: Scenario) -> None:
