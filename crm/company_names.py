@@ -19,12 +19,12 @@ START = 5  # letters of the name by which an index finds what is spelt alike
 _TURNED = 4  # words: of so many at most a name is looked for in another order too
 
 _GROUP = frozenset("group groupe gruppe grupo gruppo holding holdings".split())
-_SMALL = frozenset("the and und et og och en y e i".split())
+_SMALL = frozenset("the and und et og och en y e i n".split())
 _ALWAYS_SMALL = frozenset({"the"})  # the others where they join words, not where a name begins with them
-# Articles and the like, which some leave out: Hotel Restaurant de l'Écluse.
+# Articles, titles and the like, which some leave out: Hotel Restaurant de l'Écluse.
 _ARTICLES = frozenset(
     "a an of de del della delle dello dei degli di da do dos das du des la le les lo il el los las l d der die das "
-    "den dem zu zur zum am im van von".split()
+    "den dem zu zur zum am im van von dr prof mr mrs ms".split()
 )
 _SLASH = r"\s?/?\s?"
 _OTHER_NAME = re.compile(
@@ -42,10 +42,10 @@ _FOR_ANOTHER = re.compile(
 _NOT_NAME = re.compile(r"\b(?:attn|att|attention|fao|z\.?\s?h(?:d|dn)\.?)(?:\b|(?=\s))[.:]?.*|;.*", re.IGNORECASE)
 _BRACKET = re.compile(r"[(\[]([^()\[\]]{1,40})[)\]]")
 _BOOKKEEPING = frozenset(
-    "account accounts acct annual archived backup billing card cards closed copy customer cust do dup dupe duplicate "
-    "inactive import imported invoice invoices legacy main merged migrated monthly new not old payment payments "
-    "primary secondary stripe subscription test use yearly 1 2 3 2nd 3rd aud cad chf dkk eur euro euros gbp inr jpy "
-    "nok nzd pln sek sgd usd".split()
+    "account accounting accounts acct annual ap archived backup billing card cards closed copy customer cust do dup "
+    "dupe duplicate inactive import imported invoice invoices legacy main merged migrated monthly new not old payable "
+    "payables payment payments primary secondary stripe subscription test use yearly 1 2 3 2nd 3rd aud cad chf dkk "
+    "eur euro euros finance gbp inr jpy nok nzd pln sek sgd usd".split()
 )
 _REGIONS = frozenset(
     "eu europe emea apac latam americas dach benelux nordics international intl global worldwide ae at au be br ca ch "

@@ -15,6 +15,7 @@ from django.db.models import Case, F, Q, Value, When
 from billing import selectors as billing
 from crm.company_names import name_key, name_start, searched_keys
 from crm.domains import address_key, company_domain, other_writings
+from crm.ids import ACCOUNT, written_id
 from crm.models import Account, Contact, Match, Unmatched, WaitingKey
 from crm.places import phone_key
 
@@ -96,7 +97,7 @@ def of_customer(customer: billing.CustomerRow, candidates: Iterable[str] = ()) -
     for key in (*searched_keys(customer.name), _spelt_by(company_domain(customer.email))):
         yield from _of_start(name_start(key))
     yield from _of_phone(phone_key(customer.phone, customer.country))
-    named = str(customer.metadata.get(METADATA_KEY) or "").strip()
+    named, _ = written_id(str(customer.metadata.get(METADATA_KEY) or ""), prefix=ACCOUNT)
     if named:
         yield _of_id(named)
     for account_id in candidates:

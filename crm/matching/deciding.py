@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +9,7 @@ from datetime import datetime
 from billing import selectors as billing
 from crm import accounts, scoring
 from crm.domains import address_key, blocked_domains, other_writings
-from crm.ids import ACCOUNT, MalformedId, long_id
+from crm.ids import ACCOUNT, written_id
 from crm.matching.gathering import MERGES_FOLLOWED as MERGES_FOLLOWED
 from crm.matching.gathering import Gathered, contacts_by_email, gather
 from crm.matching.gathering import accounts_by_id as accounts_by_id
@@ -21,9 +20,6 @@ from crm.waiting import METADATA_KEY as METADATA_KEY
 
 NOT_READ = "account_not_read"  # the mirror lacks the Account that a customer names; Salesforce is asked next
 SHOWN = 5
-NOT_GIVEN = frozenset(
-    ["", *"0 false na nan nil no none notset null pending tba tbc tbd test todo undefined unknown x xxx".split()]
-)
 # What the Contacts say that leaves the choice open: the rest of the evidence may settle it.
 OPEN = frozenset({"", "no_email", "no_contact"})
 
@@ -78,17 +74,8 @@ def with_taken(decision: Decision) -> tuple[Candidate, ...]:
 
 
 def named_id(metadata: Mapping[str, str]) -> tuple[str, str]:
-    """Return the Account id of a customer's metadata and, where it is none, what stands there instead.
-
-    Words such as n/a or null say that nobody gave one.
-    """
-    text = str(metadata.get(METADATA_KEY) or "").strip()
-    if re.sub(r"[\W_]+", "", text).casefold() in NOT_GIVEN:
-        return "", ""
-    try:
-        return long_id(text, prefix=ACCOUNT), text
-    except MalformedId:
-        return "", text
+    """Return the Account id of a customer's metadata and, where it is none, what stands there instead."""
+    return written_id(str(metadata.get(METADATA_KEY) or ""), prefix=ACCOUNT)
 
 
 def _undone(customers: Collection[int]) -> dict[int, set[str]]:

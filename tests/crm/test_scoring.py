@@ -68,12 +68,12 @@ def test_the_companys_own_domain_and_its_name_are_enough_unless_something_speaks
 
 
 def test_a_name_with_a_slip_needs_the_postcode_too_unless_the_domain_settles_it():
-    slip = CustomerFacts("Harbor Tools", "ap@hbt.com", "hbt.com", country="US", postal_code="78701")
+    slip = CustomerFacts("Harper Tools", "ap@hbt.com", "hbt.com", country="US", postal_code="78701")
 
-    assert not is_sure(account(name="Harbour Tools", domain="hbt.com", country="US"), customer=slip)
-    assert is_sure(account(name="Harbour Tools", domain="hbt.com", country="US", postal_code="78701"), customer=slip)
-    settled = replace(slip, email="ap@harbourtools.com", domain="harbourtools.com", postal_code="")
-    assert is_sure(account(name="Harbour Tools", domain="harbourtools.com", country="US"), customer=settled)
+    assert not is_sure(account(name="Harpper Tools", domain="hbt.com", country="US"), customer=slip)
+    assert is_sure(account(name="Harpper Tools", domain="hbt.com", country="US", postal_code="78701"), customer=slip)
+    settled = replace(slip, email="ap@harppertools.com", domain="harppertools.com", postal_code="")
+    assert is_sure(account(name="Harpper Tools", domain="harppertools.com", country="US"), customer=settled)
     homburg = replace(slip, name="Autohaus Homburg", email="ap@autohaus.com", domain="autohaus.com", postal_code="")
     assert not is_sure(account(name="Autohaus Hamburg", domain="autohaus.com", country="US"), customer=homburg)
 
