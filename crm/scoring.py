@@ -38,7 +38,7 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "phone": 35,
     "postal_code": 10,
     "country": 5,
-    "same_customers": 10,
+    "same_customers": 45,
     "same_family": 5,
     "other_country": -10,
     "other_website": -20,
@@ -65,6 +65,7 @@ SURE_NAME: Final = NAME_POINTS[Agreement.SPELLING]  # a name that agrees so far 
 SETTLED: Final = 35  # a slip, or initials, that the domain bears out
 UNREADABLE: Final = 30  # the Account is called as the domain, and the customer's name is in other letters
 ONE_CONTACT: Final = 35  # at a domain that does not bear the Account's name
+LIKE_CUSTOMERS: Final = 10  # matched by the machine, or beside what the domain says already
 EMAIL_AT_BLOCKED: Final = 20
 DOMAIN_BESIDE_EMAIL: Final = 10  # the same address says both
 WORTH_A_LOOK: Final = 15  # what speaks for an Account that people are shown, however much speaks against it
@@ -117,6 +118,7 @@ class AccountFacts:
     customers_at_domain: int = 0  # matched to it, with the customer's domain
     customers_in_family: int = 0  # of that domain, matched to its parent or to another Account of its parent
     customers_elsewhere: int = 0  # of that domain, matched to another candidate
+    is_chosen_at_domain: bool = False  # a person matched a customer with the customer's domain to it
     chosen_names: tuple[str, ...] = ()  # of customers with this very e-mail whom a person matched to it
 
 
@@ -229,15 +231,15 @@ def read(said: Mapping[str, Any]) -> Candidate:
 def _is_told(candidate: Candidate) -> bool:
     """Say whether the facts tell who it is, whatever their points: each of these a person would take without a doubt.
 
-    A Contact's e-mail; a customer with the same e-mail and name whom a person matched there; the company's own domain
-    together with the name; its own domain that is the Account's whole name, where the customer's cannot be compared;
-    the name together with telephone and postcode.
+    A Contact's e-mail; a customer with the same e-mail and name whom a person matched there; the company's own domain,
+    by its website, its Contacts or its customers whom a person matched there, together with the name; its own domain
+    that is the Account's whole name, where the customer's cannot be compared; the name with telephone and postcode.
     """
     of = candidate.weight_of
     if of("contact_email") >= FULL_EMAIL or of("same_mailbox") or of("same_email"):
         return True
     is_named = of("company_name") >= SURE_NAME
-    if of("website_domain") or of("contact_domain"):
+    if of("website_domain") or of("contact_domain") or of("same_customers") > LIKE_CUSTOMERS:
         return is_named or bool(of("domain_name"))
     return is_named and bool(of("phone")) and bool(of("postal_code"))
 
@@ -282,7 +284,7 @@ def _by_address(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reas
         count = "A Contact has" if is_one else f"{account.contacts_at_domain} Contacts have"
         weight = ONE_CONTACT if is_one and not is_named_by(account.name, customer.domain) else WEIGHTS["contact_domain"]
         yield evidence("contact_domain", f"{count} an address at {customer.domain}", weight)
-    elif account.domain and not _is_like(customer, account.domain):
+    elif account.domain and not account.is_chosen_at_domain and not _is_like(customer, account.domain):
         yield evidence("other_website", f"The website is {account.domain}, the e-mail's domain {customer.domain}")
 
 
@@ -406,7 +408,10 @@ def _by_others(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reaso
     """What became of customers who are like this one: of the same domain, or with the very same e-mail."""
     at = f"at {customer.domain}"
     if account.customers_at_domain:
-        yield evidence("same_customers", f"{_others(account.customers_at_domain, at)} matched to it")
+        is_learnt = account.is_chosen_at_domain and not _has_domain(customer, account)
+        weight = WEIGHTS["same_customers"] if is_learnt else LIKE_CUSTOMERS
+        by = ", by a person" if is_learnt else ""
+        yield evidence("same_customers", f"{_others(account.customers_at_domain, at)} matched to it{by}", weight)
     elif account.customers_in_family:
         yield evidence("same_family", f"{_others(account.customers_in_family, at)} matched to Accounts of its parent")
     if account.customers_elsewhere:
@@ -417,6 +422,11 @@ def _by_others(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reaso
             yield evidence(
                 "shared_email", f"{_others(len(named), 'of another name')} using the e-mail {customer.email}"
             )
+
+
+def _has_domain(customer: CustomerFacts, account: AccountFacts) -> bool:
+    """Say whether Salesforce itself has the customer's domain at the Account, so that nothing is learnt from people."""
+    return account.domain == customer.domain or bool(account.contacts_at_domain)
 
 
 def _others(count: int, which: str) -> str:

@@ -263,6 +263,8 @@ def _seen_from(
             has_mailbox=account_id in with_mailbox,
             contacts_at_domain=counts[account_id],
             customers_at_domain=beside[account_id],
+            is_chosen_at_domain=bool(customer.domain)
+            and any(one.is_chosen and one.domain == customer.domain for one in matched.get(account_id, ())),
             customers_in_family=family,
             customers_elsewhere=others - family,
             chosen_names=tuple(

@@ -122,6 +122,15 @@ def test_the_mailbox_of_a_contact_written_otherwise():
     assert not is_sure(account(has_mailbox=True, domain="acme.com"), customer=replace(nils, name="Marlow Bakery"))
 
 
+def test_a_domain_that_people_gave_an_account_says_as_much_as_its_website():
+    learnt = {"customers_at_domain": 1, "is_chosen_at_domain": True}
+
+    assert is_sure(account(domain="zeta.com", **learnt))
+    assert not is_sure(account(domain="zeta.com", customers_at_domain=1))
+    assert not is_sure(account(name="Acme Foods", domain="zeta.com", **learnt))
+    assert kinds(weighed(account(domain="acme.com", **learnt))[0])["same_customers"] == 10
+
+
 def test_another_customer_of_the_same_email_and_name_that_a_person_matched():
     euro = CustomerFacts("Acme (EUR)", "acme@gmail.com", has_free_mail=True)
 
@@ -321,6 +330,7 @@ many_accounts = st.lists(
         contacts_at_domain=st.integers(0, 3),
         customers_at_domain=st.integers(0, 3),
         customers_elsewhere=st.integers(0, 3),
+        is_chosen_at_domain=st.booleans(),
         chosen_names=st.sampled_from([(), ("Acme",)]),
     ),
     max_size=6,
