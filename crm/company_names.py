@@ -19,6 +19,7 @@ START = 5  # letters of the name by which an index finds what is spelt alike
 _TURNED = 4  # words: of so many at most a name is looked for in another order too
 
 _GROUP = frozenset("group groupe gruppe grupo gruppo holding holdings".split())
+_GROUP_GLUED = re.compile("ホールディングス|グループ|控股|集团|集團|홀딩스|그룹")
 _SMALL = frozenset("the and und et og och en y e i n".split())
 _ALWAYS_SMALL = frozenset({"the"})  # the others where they join words, not where a name begins with them
 # Articles, titles and the like, which some leave out: Hotel Restaurant de l'Écluse.
@@ -245,7 +246,7 @@ def taken_apart(name: str) -> tuple[CompanyName, ...]:
 
 def _one_name(text: str) -> CompanyName:
     text, region = _without_notes(text)
-    bare = without_glued(_SITE.sub("", text.casefold())).replace("co-op", "coop")
+    bare = _GROUP_GLUED.sub(" group ", without_glued(_SITE.sub("", text.casefold()))).replace("co-op", "coop")
     said, form = _words(plain(bare))
     folds = tuple(folded(word) for word in said)
     elided = _folds(plain(_ELIDED.sub(" ", bare))) if _ELIDED.search(bare) else folds
@@ -343,6 +344,8 @@ def _of_words(one: CompanyName, other: CompanyName) -> Agreement:
 
 def _across_scripts(one: CompanyName, other: CompanyName) -> Agreement:
     """Compare by sound names of which one is in Latin letters; words may be translated, so nothing speaks against."""
+    if one.is_group != other.is_group:
+        return Agreement.PARTLY  # two companies of one house share its domain and its door
     mine, theirs = ([sound(word) for word in name.latin] for name in (one, other))
     if "".join(mine) == "".join(theirs) or is_slip("".join(mine), "".join(theirs)):
         return Agreement.SPELLING

@@ -251,7 +251,7 @@ def _reasons(
     customer: CustomerFacts, account: AccountFacts, named: Agreement, *, is_elsewhere: bool
 ) -> Iterable[Reason]:
     chosen = [one for one in account.chosen_names if agreement(one, customer.name) in _ALIKE]
-    yield from _by_address(customer, account)
+    yield from _by_address(customer, account, named)
     if chosen:
         yield evidence("same_email", f"A person matched {chosen[0]}, with the same e-mail, to it")
     yield from _by_name(customer, account, named, is_chosen=bool(chosen))
@@ -264,7 +264,7 @@ def _reasons(
 _ALIKE: Final = (Agreement.SAME, Agreement.ORDER, Agreement.SPELLING)
 
 
-def _by_address(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
+def _by_address(customer: CustomerFacts, account: AccountFacts, named: Agreement) -> Iterable[Reason]:
     has_contact = account.has_contact or account.has_mailbox
     if account.has_contact:
         weight = EMAIL_AT_BLOCKED if customer.has_blocked_mail else FULL_EMAIL
@@ -278,14 +278,19 @@ def _by_address(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reas
         yield evidence("website_domain", f"The e-mail's domain {customer.domain} is the Account's website", weight)
         yield from _by_name_of_domain(customer, account)
     elif has_contact:
-        return
+        # Where no name says whose it is, somebody elsewhere may look after this Account among others.
+        if named is Agreement.OPEN and account.domain and not _is_at_own_domain(customer, account):
+            yield evidence("other_website", _OTHER_WEBSITE.format(account.domain, customer.domain))
     elif account.contacts_at_domain:
         is_one = account.contacts_at_domain == 1
         count = "A Contact has" if is_one else f"{account.contacts_at_domain} Contacts have"
         weight = ONE_CONTACT if is_one and not is_named_by(account.name, customer.domain) else WEIGHTS["contact_domain"]
         yield evidence("contact_domain", f"{count} an address at {customer.domain}", weight)
     elif account.domain and not account.is_chosen_at_domain and not _is_like(customer, account.domain):
-        yield evidence("other_website", f"The website is {account.domain}, the e-mail's domain {customer.domain}")
+        yield evidence("other_website", _OTHER_WEBSITE.format(account.domain, customer.domain))
+
+
+_OTHER_WEBSITE: Final = "The website is {}, the e-mail's domain {}"
 
 
 def _by_name_of_domain(customer: CustomerFacts, account: AccountFacts) -> Iterable[Reason]:
@@ -372,8 +377,12 @@ def _is_outside(customer: CustomerFacts, account: AccountFacts) -> bool:
     """
     if not (account.has_contact or account.has_mailbox):
         return False
-    is_own = bool(customer.domain) and (account.domain == customer.domain or is_named_by(account.name, customer.domain))
-    return not _is_a_persons(customer) or (bool(account.domain) and not is_own)
+    return not _is_a_persons(customer) or (bool(account.domain) and not _is_at_own_domain(customer, account))
+
+
+def _is_at_own_domain(customer: CustomerFacts, account: AccountFacts) -> bool:
+    """Say whether the customer's e-mail is at the Account's own domain: its website, or one that bears its name."""
+    return bool(customer.domain) and (account.domain == customer.domain or is_named_by(account.name, customer.domain))
 
 
 def _is_a_persons(customer: CustomerFacts) -> bool:

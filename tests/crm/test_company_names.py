@@ -104,6 +104,8 @@ def test_the_legal_form_under_all_its_spellings(name, form):
         ("ТОВ «Сонячний Млин»", "Sonyachnyi Mlyn LLC", Agreement.SPELLING),
         ("Παπαγεωργάκης Τρόφιμα", "Papageorgakis Foods", Agreement.PARTLY),
         ("隅野精機", "Sumino Seiki", Agreement.OPEN),
+        ("隅野ホールディングス", "Sumino", Agreement.PARTLY),
+        ("ソラノホールディングス", "ソラノ", Agreement.GROUP),
         ("宏达贸易", "弘达贸易", Agreement.OPEN),
     ],
 )

@@ -108,6 +108,14 @@ def test_without_a_name_the_domain_that_is_the_accounts_name_is_enough():
     )
 
 
+def test_a_contacts_email_without_a_name_must_be_at_the_accounts_own_domain():
+    nobody = CustomerFacts("", "sue@books.com", "books.com")
+
+    assert is_sure(account(has_contact=True, domain="books.com"), customer=nobody)
+    assert is_sure(account(name="Books Ltd", has_contact=True, domain="other.com"), customer=nobody)
+    assert not is_sure(account(has_contact=True, domain="zeta.com", country="US"), customer=nobody)
+
+
 def test_a_name_in_other_letters_needs_the_postcode_too():
     sumino = CustomerFacts("隅野精機", "keiri@sumino.jp", "sumino.jp", country="JP", postal_code="130-0012")
 
