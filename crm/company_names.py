@@ -36,16 +36,19 @@ _OTHER_NAME = re.compile(
 )
 # Who gets the mail for somebody else, or pays for somebody else: what follows is not the customer's own name.
 _FOR_ANOTHER = re.compile(
-    r"\b(?:c\s?/\s?o|on behalf of|o\.?b\.?o\.?(?=\s)|for (?:the )?account of|im auftrag(?: von| der| des)?"
+    r"\b(?:c\s?/\s?o|on behalf of|o/b/o|o\.b\.o\.?|for (?:the )?account of|im auftrag(?: von| der| des)?"
     r"|pour le compte d|per conto d|por cuenta d)(?:\b|['’]|(?=\s))",
     re.IGNORECASE,
 )
-_NOT_NAME = re.compile(r"\b(?:attn|att|attention|fao|z\.?\s?h(?:d|dn)\.?)(?:\b|(?=\s))[.:]?.*|;.*", re.IGNORECASE)
+# To whom in the house it goes, and what a robot left behind.
+_NOT_NAME = re.compile(
+    r"[,(/-]\s?(?:attn|att|attention|fao|z\.?\s?h(?:d|dn))\b.*|(?<=\S)\s(?:attn|fao)\b[.:]?\s.*|;.*", re.IGNORECASE
+)
 _BRACKET = re.compile(r"[(\[]([^()\[\]]{1,40})[)\]]")
 _BOOKKEEPING = frozenset(
     "account accounting accounts acct annual ap archived backup billing card cards closed copy customer cust do dup "
     "dupe duplicate inactive import imported invoice invoices legacy main merged migrated monthly new not old payable "
-    "payables payment payments primary secondary stripe subscription test use yearly 1 2 3 2nd 3rd aud cad chf dkk "
+    "payables payment payments primary secondary stripe subscription test use yearly 2nd 3rd aud cad chf dkk "
     "eur euro euros finance gbp inr jpy nok nzd pln sek sgd usd".split()
 )
 _REGIONS = frozenset(
@@ -238,7 +241,8 @@ def domain_label(domain: str) -> str:
 def taken_apart(name: str) -> tuple[CompanyName, ...]:
     """Return the names that a text holds, the first one first; at least one, without words where nothing is left."""
     text = _UNSEEN.sub("", html.unescape(name[:_LONGEST_NAME]).translate(_TRADE_MARK))
-    text = _ADDRESS.sub(r"\1", _TAG.sub(" ", unicodedata.normalize("NFKC", text)))
+    text = _TAG.sub(" ", unicodedata.normalize("NFKC", text))
+    text = _ADDRESS.sub(r"\1" if _ADDRESS.fullmatch(text) else " ", text)
     text = _FOR_ANOTHER.split(text)[0] or text
     pieces = [piece for piece in _OTHER_NAME.split(_NOT_NAME.sub(" ", text) or text) if piece.strip(" ,;()[]-")]
     return tuple(_one_name(piece) for piece in pieces) or (CompanyName(()),)
