@@ -34,7 +34,7 @@ FIRST_YEAR = 1970
 MAIN = 4  # so many key figures are set large
 DEFINED = (
     "arr", "net", "new", "expansion", "reactivation", "contraction", "churn", "fx", "nrr", "grr", "rchurn", "logo",
-    "quick", "arpa", "constant", "adjustment", "signed", "learned",
+    "quick", "arpa", "constant", "adjustment", "signed", "learned", "cmrr", "past_due", "at_risk", "matched",
 )  # fmt: skip
 TITLES = {
     "balance": "MRR",
@@ -51,6 +51,10 @@ TITLES = {
     "adjustment": "Adjustment",
     "signed": "As signed",
     "learned": "Learned since",
+    "cmrr": "CMRR",
+    "past_due": "Past due MRR",
+    "at_risk": "MRR at risk",
+    "matched": "Matched share",
     "paying": "Paying customers",
     "cohort": "Cohort",
     "hash": "Hash of this pack",
@@ -134,9 +138,11 @@ def board(request: HttpRequest) -> HttpResponseBase:
     gaps = shared.gaps(request, scope, now=now)
     notes = lacks(pack, gaps, scope)
     keys = board_figures.keys(pack, scope)
+    today_keys = _today(scope, now=now)
     top = _top(request, pack, scope)
     if kind:
-        facts = board_sheets.Facts(pack, scope, keys, lines, digest, definitions(scope), tuple(notes), tuple(top))
+        said = definitions(scope), tuple(notes)
+        facts = board_sheets.Facts(pack, scope, keys, today_keys, lines, digest, *said, tuple(top))
         return _export(request, kind, facts, now)
     return shared.page(
         request,
@@ -163,7 +169,7 @@ def board(request: HttpRequest) -> HttpResponseBase:
             "years": [BoardYear.of(row) for row in _known(pack)],
             "bridge": _bridge(pack),
             "notes": notes,
-            "today": _today(request, scope, now=now),
+            "today": [(key.label, "".join(texts(key, scope.currency)[:2]), key.code) for key in today_keys],
             **_codes(pack, scope),
             "definitions": definitions(scope),
             "is_empty": _nothing(pack, month),
@@ -387,8 +393,8 @@ def lacks(pack: Pack, gaps: Sequence[mrr.Gap], scope: Scope) -> list[Note]:
     return [Note("ok", "Complete.", "Every item has its price, every currency its rate, no event waits or is parked.")]
 
 
-def _today(request: HttpRequest, scope: Scope, *, now: datetime) -> list[tuple[str, str, str]]:
-    """Return what is known of today alone: scheduled changes, late payments, risk, matched share; with their codes."""
+def _today(scope: Scope, *, now: datetime) -> tuple[Key, ...]:
+    """Return what is known of today alone: scheduled changes, late payments, risk, matched share."""
     day, currency = shared.today(now), scope.currency
     risks, matched = crm.at_risk(now=now, sources=scope.sources), crm.unmatched_totals(sources=scope.sources)
     here: mrr.Amounts = scope.standing.of(currency)
@@ -399,12 +405,15 @@ def _today(request: HttpRequest, scope: Scope, *, now: datetime) -> list[tuple[s
         own = matched.currencies.get(currency, crm.MatchedMrr())
         known, missing = own.matched_micros, own.unmatched_micros
     share = Fraction(known, known + missing) if known + missing else None
-    return [
-        ("CMRR", formats.money(here.cmrr_minor or 0, currency), "cmrr"),
-        ("Past due MRR", formats.money(shown(_of(scope, risks.past_due, day)), currency), "past_due"),
-        ("MRR at risk", formats.money(shown(_of(scope, risks.at_risk, day)), currency), "at_risk"),
-        ("Matched share", formats.ratio(share, places=2), "matched"),
-    ]
+    amounts = (
+        ("CMRR", "cmrr", here.cmrr_micros or 0),
+        ("Past due MRR", "past_due", _of(scope, risks.past_due, day)),
+        ("MRR at risk", "at_risk", _of(scope, risks.at_risk, day)),
+    )
+    return (
+        *(Key(label, "money", "balance", micros, code, code, minor=shown(micros)) for label, code, micros in amounts),
+        Key("Matched share", "ratio", "balance", share, "matched", "matched", places=2),
+    )
 
 
 def _of(scope: Scope, amounts: Any, day: date) -> int:

@@ -26,6 +26,7 @@ class Facts:
     pack: Pack
     scope: Scope
     keys: tuple[Key, ...]
+    today: tuple[Key, ...]
     lines: Sequence[tuple[str, ...]]
     digest: str
     definitions: Sequence[tuple[str, str]]
@@ -56,12 +57,19 @@ def _summary(facts: Facts, name: str) -> Sheet:
         (key.label, key.kind, _value(key, key.exact, key.minor, pack), _value(key, key.before, key.before_minor, pack))
         for key in facts.keys
     ]
+    rows += [
+        (f"{key.label}, today", key.kind, _value(key, key.exact, key.minor, pack), formats.NOT_KNOWN)
+        for key in facts.today
+    ]
     return Sheet(
         "Summary",
         f"Board pack {name}, {facts.scope.words}",
         ("Key figure", "Kind", formats.month(pack.month), formats.month(pack.before.month)),
         rows,
-        notes=(f"Amounts in {pack.currency.upper()}", *(f"{note.title} {note.text}" for note in facts.notes)),
+        notes=(
+            f"Amounts in {pack.currency.upper()}; those of today are not of the month, nor in the hash",
+            *(f"{note.title} {note.text}" for note in facts.notes),
+        ),
     )
 
 

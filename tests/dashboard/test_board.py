@@ -339,6 +339,7 @@ def test_the_workbook_holds_numbers_with_formats_frozen_heads_and_definitions(bo
     assert summary["MRR"][2].data_type == "n"
     assert Decimal(str(summary["MRR"][2].value)) == Decimal("134.33")
     assert summary["MRR"][2].number_format == "#,##0.00;-#,##0.00"
+    assert Decimal(str(summary["CMRR, today"][2].value)) == Decimal("134.33")  # nothing moved since
     months = rows_of(book["Months"], "Month")
     assert months[-1][0].date() == date(2026, 2, 1)
     shares = [cell for row in book["Cohorts"].iter_rows() for cell in row if cell.number_format == "0.0%"]
